@@ -1,0 +1,27 @@
+# make repro: from a bare clone to reports/report.html.   make test: from a bare clone to the tests.
+PYTHON ?= python3
+VENV ?= .venv
+export PATH := $(abspath $(VENV))/bin:$(PATH)
+
+.PHONY: repro test check
+
+repro: $(VENV)/installed
+	git rev-parse --git-dir >/dev/null 2>&1 || dvc config --local core.no_scm true
+	dvc repro
+	dvc status --quiet  # DVC ends well even where its cache ran out of disk; this does not
+	@echo "Done: open reports/report.html"
+
+test: $(VENV)/installed
+	pytest
+
+check: $(VENV)/installed
+	ruff format --check .
+	ruff check .
+	mypy
+
+$(VENV)/installed: requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 is needed, this is " + sys.version.split()[0] + ": make PYTHON=python3.11 ...")'
+	$(PYTHON) -m venv $(VENV)
+	python -m pip install --requirement requirements.txt
+	python -m pip install --no-deps --no-build-isolation --editable .
+	touch $@

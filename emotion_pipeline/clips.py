@@ -1,0 +1,91 @@
+"""The manifest (one row per clip) and the one error that a clip can end in."""
+
+import csv
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from emotion_pipeline.emotions import EMOTIONS
+
+SPLITS = ("train", "val", "test")
+
+
+class UserError(ValueError):
+    """Parameters, data or machine are not as they must be; the message names what, its value, and what to do."""
+
+
+class ClipError(Exception):
+    """This one clip cannot be used: a short machine-readable reason and a sentence for a person.
+
+    Reasons in use: `unreadable`, `truncated`, `empty`, `no_sound`, `no_face`, `timeout`, `crash`.
+    """
+
+    def __init__(self, reason: str, detail: str):
+        super().__init__(reason, detail)
+        self.reason, self.detail = reason, detail
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.detail}"
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One row of `data/ingest/clips.csv`.
+
+    `path` is relative to the data set's root; `split` is one of `SPLITS` or empty; `label` is one of
+    `EMOTIONS` or empty. `frames`, `fps`, `width`, `height`, `seconds` are 0 where the clip could not be read.
+    """
+
+    clip_id: str
+    path: str
+    split: str
+    label: str
+    subject: str
+    frames: int = 0
+    fps: float = 0.0
+    width: int = 0
+    height: int = 0
+    seconds: float = 0.0
+    has_audio: bool = False
+    sha256: str = ""
+
+
+def write_manifest(path: Path, clips: Iterable[Clip]) -> None:
+    """Write the clips to a csv file, sorted by clip id."""
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, [f.name for f in fields(Clip)], lineterminator="\n")
+        writer.writeheader()
+        for clip in sorted(clips, key=lambda c: c.clip_id):
+            writer.writerow({**asdict(clip), "has_audio": int(clip.has_audio)})
+
+
+def read_manifest(path: Path) -> list[Clip]:
+    """Read `clips.csv` as written by `write_manifest`."""
+    with open(path, newline="", encoding="utf-8") as file:
+        return [_clip(row) for row in csv.DictReader(file)]
+
+
+def _clip(row: dict[str, str]) -> Clip:
+    return Clip(
+        clip_id=row["clip_id"],
+        path=row["path"],
+        split=row["split"],
+        label=row["label"],
+        subject=row["subject"],
+        frames=int(row["frames"]),
+        fps=float(row["fps"]),
+        width=int(row["width"]),
+        height=int(row["height"]),
+        seconds=float(row["seconds"]),
+        has_audio=row["has_audio"] == "1",
+        sha256=row["sha256"],
+    )
+
+
+def labels_of(clips: Iterable[Clip], splits: Iterable[str] = ("train", "val")) -> dict[str, int]:
+    """Class index by clip id, for the labelled clips of some splits.
+
+    Without an argument these are the labels that may choose something: those of the test split stay out.
+    """
+    wanted = set(splits)
+    return {c.clip_id: EMOTIONS.index(c.label) for c in clips if c.label and c.split in wanted}

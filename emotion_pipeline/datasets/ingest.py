@@ -1,0 +1,101 @@
+"""A data set's folder -> the checked manifest, with what every file holds."""
+
+import logging
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+
+import pandas as pd
+
+from emotion_pipeline.clips import SPLITS, Clip, ClipError, UserError, write_manifest
+from emotion_pipeline.datasets.layouts import LAYOUTS
+from emotion_pipeline.emotions import EMOTIONS
+from emotion_pipeline.fingerprint import file_sha256
+from emotion_pipeline.media import probe
+from emotion_pipeline.params import IngestParams, RuntimeParams
+from emotion_pipeline.perclip import Failures, require_few_failures, write_failures
+
+log = logging.getLogger(__name__)
+
+PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+
+
+def ingest(root: Path, out: Path, params: IngestParams, runtime: RuntimeParams) -> None:
+    """Write `clips.csv`, `failures.csv` and `classes.csv` (clips per class and split) into `out`.
+
+    Raises UserError for a folder that is not there, empty, or has fewer than `ingest.min_clips` clips; for a clip
+    id that is no plain name or occurs twice; for a path that leaves the folder; for too many unreadable files.
+    """
+    if not root.is_dir():
+        raise UserError(f"{root}: no such folder (ingest.root); point ingest.root at the data set's folder")
+    rows = sorted(LAYOUTS[params.dataset](root, params), key=lambda clip: clip.clip_id)
+    _check(rows, root, params)
+    failures: Failures = {}
+    clips = []
+    for row in rows:
+        try:
+            clips.append(_measured(row, root))
+        except ClipError as error:
+            failures[row.clip_id] = error
+            clips.append(row)
+    write_manifest(_folder(out) / "clips.csv", clips)
+    write_failures(out, failures)
+    classes = class_table(clips)
+    classes.to_csv(out / "classes.csv", lineterminator="\n")
+    log.info("%s", classes.to_string())
+    require_few_failures("ingest", out, len(clips), failures, runtime.max_failed)
+    log.info("ingest: %d clips: %d readable, %d failed", len(clips), len(clips) - len(failures), len(failures))
+
+
+def class_table(clips: Sequence[Clip]) -> pd.DataFrame:
+    """Clips per class (rows, "unlabelled" and "total" last) and split (columns, "none" for clips in no split).
+
+    The paper's table 1.
+    """
+    count = Counter((clip.label or "unlabelled", clip.split or "none") for clip in clips)
+    columns = [*SPLITS, *(["none"] if any(split == "none" for _, split in count) else [])]
+    rows = [*EMOTIONS, *(["unlabelled"] if any(label == "unlabelled" for label, _ in count) else [])]
+    table = pd.DataFrame([[count[row, column] for column in columns] for row in rows], rows, columns)
+    table.loc["total"] = table.sum()
+    table.index.name = "class"
+    return table
+
+
+def _check(rows: Sequence[Clip], root: Path, params: IngestParams) -> None:
+    if not rows:
+        raise UserError(f"{root}: no clip in this folder in the layout {params.dataset!r} (ingest.dataset)")
+    if len(rows) < params.min_clips:
+        raise UserError(
+            f"{root}: {len(rows)} clips, ingest.min_clips is {params.min_clips}: the data set is only partly here;"
+            " get the rest (`dvc pull`, or copy it), or lower ingest.min_clips if it has become smaller"
+        )
+    seen: dict[str, str] = {}
+    for row in rows:
+        if not PLAIN_NAME.fullmatch(row.clip_id):
+            raise UserError(
+                f"{row.path}: clip id {row.clip_id!r} is no plain name; use letters, digits, . _ - (up to 128)"
+            )
+        if row.clip_id.lower() in seen:
+            raise UserError(
+                f"{row.path}: clip id {row.clip_id!r} is also that of {seen[row.clip_id.lower()]}; rename one"
+            )
+        seen[row.clip_id.lower()] = row.path
+        path = PurePosixPath(row.path)
+        if path.is_absolute() or ".." in path.parts or "\\" in row.path:
+            raise UserError(
+                f"clip {row.clip_id}: path {row.path!r} leaves the data set's folder; write it relative to {root}"
+            )
+
+
+def _measured(row: Clip, root: Path) -> Clip:
+    """The row with what the file holds. Raises ClipError as `media.probe` does."""
+    path = root / row.path
+    media = probe(path)
+    return replace(row, **vars(media), sha256=file_sha256(path))
+
+
+def _folder(path: Path) -> Path:
+    path.mkdir(parents=True, exist_ok=True)
+    return path

@@ -1,0 +1,330 @@
+"""`params.yaml` as frozen records: every number that a run depends on, its unit or range in the type.
+
+No field has a default (`params.yaml` is the one place), unknown and missing keys are refused by their full name.
+This module is the file's only reader.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from emotion_pipeline.clips import UserError
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=1)]
+WholeNumber = Annotated[int, Field(ge=0)]
+
+Modality = Literal["vgg_lstm", "c3d_lstm", "c3d_lstm_overlap8", "audio_mlp"]
+
+
+class Section(BaseModel):
+    """One section of params.yaml."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SubjectCounts(Section):
+    """Number of generated performers per split."""
+
+    train: Count
+    val: Count
+    test: Count
+
+
+class SampleParams(Section):
+    """The generated data set."""
+
+    seed: WholeNumber
+    subjects: SubjectCounts
+    takes: Count  # clips per subject and emotion
+    difficulty: Fraction  # 0 easy .. 1 hard
+    stills_per_emotion: Count  # still faces in the FER2013 layout, per class
+
+
+class SubjectSplit(Section):
+    """Subjects by split, as they are written in the file names."""
+
+    train: tuple[str, ...]
+    val: tuple[str, ...]
+    test: tuple[str, ...]
+
+
+class IngestParams(Section):
+    """Where the clips are and how their folder is laid out."""
+
+    dataset: Literal["sample", "javanese", "afew", "folder", "csv"]
+    root: str  # folder of the data set, relative to the repository
+    min_clips: WholeNumber  # fewer clips than this: the folder is only partly here
+    subjects: SubjectSplit | None  # for layouts that name subjects but no split
+
+
+class DetectParams(Section):
+    """Face detection."""
+
+    detector: Literal["dlib_hog"]
+    threshold: float  # lowest detection score that counts
+    upsample: Annotated[int, Field(ge=0, le=3)]  # times the picture is doubled before detection
+
+
+class AlignParams(Section):
+    """Landmarks."""
+
+    predictor: Literal["dlib_68"]
+
+
+class TrackParams(Section):
+    """Linking boxes over time, smoothing, and the warp."""
+
+    min_overlap: Fraction  # intersection over union between linked boxes
+    max_distance: Positive  # of centres over box side, plus octaves of size; for boxes that overlap less
+    max_gap_frames: WholeNumber  # frames without a detection that a track survives
+    cut_threshold: Fraction  # share of the colours that changes at a cut, which ends all tracks
+    gaps: Literal["interpolate", "leave"]  # what becomes of the frames in a gap of the chosen track
+    smoothing_frames: NotNegative  # standard deviation of the Gaussian over time; 0: none
+    margin: Annotated[float, Field(ge=0, le=1)]  # above the brows and below the chin, over the height between
+    border: Literal["replicate", "black"]
+    encoding: Literal["raw", "jpeg"]  # jpeg: quality 95, 4:4:4
+
+
+class JitterParams(Section):
+    """Random changes of the training images."""
+
+    scale: Fraction  # factor drawn from [1 - scale, 1 + scale]
+    rotation_degrees: Annotated[float, Field(ge=0, le=45)]
+    flip: bool
+
+
+class FinetuneVggParams(Section):
+    """Fine-tuning VGG-Face on still faces, section 2.3."""
+
+    images: Literal["stills", "clips"]  # FER2013 layout, or frames of the labelled training clips
+    stills: str  # folder in the FER2013 layout
+    frames_per_clip: Count  # with images: clips
+    weights: str | None  # file in data/weights/vgg_face; null: random start
+    width: Annotated[float, Field(gt=0, le=1)]  # of every layer, 1 = VGG-16
+    keep_probability: Annotated[float, Field(gt=0, le=1)]  # of the last layer's inputs
+    jitter: JitterParams
+    learning_rate: Positive
+    weight_decay: NotNegative
+    batch_images: Count
+    epochs: Count
+    patience: Count  # epochs without a better held-out accuracy
+    held_out: Annotated[float, Field(gt=0, lt=1)]  # part of the training images
+    seed: WholeNumber
+
+
+class ExtractVggParams(Section):
+    """fc6 of every face."""
+
+    rectified: bool  # after the rectifier, or before
+
+
+class TemperatureParams(Section):
+    """T(t) = max(last, first * factor ** t) of equation 1, t counted from the first weighted epoch."""
+
+    first: Positive
+    factor: Annotated[float, Field(gt=0, le=1)]
+    last: Positive
+
+
+class FinetuneC3dParams(Section):
+    """Fine-tuning C3D on windows of 16 faces, section 2.4."""
+
+    windows: Literal["central", "random", "all", "weighted"]
+    overlap: Annotated[int, Field(ge=0, le=15)]  # frames shared by neighbouring training windows
+    uniform_epochs: WholeNumber  # epochs before the weights of equation 1 begin
+    temperature: TemperatureParams
+    weights: str | None  # file in data/weights/c3d; null: random start
+    width: Annotated[float, Field(gt=0, le=1)]
+    keep_probability: Annotated[float, Field(gt=0, le=1)]
+    flip: bool
+    learning_rate: Positive
+    weight_decay: NotNegative
+    batch_windows: Count
+    epochs: Count
+    patience: Count
+    seed: WholeNumber
+
+
+class ExtractC3dParams(Section):
+    """The second fully connected layer of every window."""
+
+    overlaps: tuple[Annotated[int, Field(ge=0, le=15)], ...]
+    rectified: bool
+
+
+class ExtractAudioParams(Section):
+    """openSMILE functionals of a clip's sound."""
+
+    feature_set: str  # emobase2010, IS10, or the path of a configuration file
+    sample_rate: Count  # Hz; the sound is resampled to it
+
+
+class FitParams(Section):
+    """How a small network is trained."""
+
+    learning_rate: Positive
+    weight_decay: NotNegative  # of the final fully connected layers only
+    batch_clips: Annotated[int, Field(ge=2)]
+    epochs: Count
+    patience: Count  # epochs without a lower loss on val
+    seed: WholeNumber
+
+
+class LstmParams(Section):
+    """A sequence model, section 2.5."""
+
+    hidden: Count
+    descriptor: Count
+    layers: Count
+    bidirectional: bool
+    dropout: Annotated[float, Field(ge=0, lt=1)]
+    max_length: Count  # longer sequences are cut to their central part
+    standardise: bool  # features to zero mean and unit variance over the training split
+    fit: FitParams
+
+
+class C3dLstmParams(LstmParams):
+    """A sequence model over the windows of one overlap."""
+
+    overlap: Annotated[int, Field(ge=0, le=15)]
+
+
+class MlpParams(Section):
+    """The audio perceptron, section 2.2."""
+
+    descriptor: Count
+    dropout: Annotated[float, Field(ge=0, lt=1)]
+    fit: FitParams
+
+
+class SvmParams(Section):
+    """The comparison: a linear support vector machine on standardised features."""
+
+    c: tuple[Positive, ...]  # the best on val is taken
+    seed: WholeNumber
+
+
+class TrainTemporalParams(Section):
+    """One entry per stage `train_temporal@<name>`."""
+
+    vgg_lstm: LstmParams
+    c3d_lstm: C3dLstmParams
+    c3d_lstm_overlap8: C3dLstmParams
+    audio_mlp: MlpParams
+    audio_svm: SvmParams
+
+
+class ScoreFusionParams(Section):
+    """A fusion without parameters of its own."""
+
+    models: tuple[Modality, ...]
+
+
+class WeightedMeanParams(Section):
+    """Weights on a simplex grid, chosen by cross-validation on val."""
+
+    models: tuple[Modality, ...]
+    steps: Count  # the grid has weights k / steps
+    folds: Annotated[int, Field(ge=2)]
+    seed: WholeNumber
+
+
+class GammaParams(Section):
+    """gamma(t) = first * factor ** t, t in epochs."""
+
+    first: NotNegative
+    factor: Annotated[float, Field(gt=0, le=1)]
+
+
+class ModDropParams(Section):
+    """Figure 5 and the penalty of section 2.6."""
+
+    models: tuple[Modality, ...]
+    hidden: Count  # units of each modality's block of the first layer
+    drop_probability: Annotated[float, Field(ge=0, lt=1)]  # per modality
+    dropout: Annotated[float, Field(ge=0, lt=1)]  # of the descriptors' values and of the hidden units
+    gamma: GammaParams
+    fit: FitParams
+
+
+class ScoreTreeParams(Section):
+    """Figure 6."""
+
+    models: tuple[Modality, ...]
+    drop_probability: Annotated[float, Field(ge=0, lt=1)]  # per modality
+    dropout: Annotated[float, Field(ge=0, lt=1)]  # of the descriptors' values
+    fit: FitParams
+
+
+class TrainFusionParams(Section):
+    """One entry per stage `train_fusion@<name>`."""
+
+    majority: ScoreFusionParams
+    mean: ScoreFusionParams
+    max: ScoreFusionParams
+    weighted_mean: WeightedMeanParams
+    moddrop: ModDropParams
+    score_tree: ScoreTreeParams
+
+
+class EvaluateParams(Section):
+    """The report."""
+
+    strip_faces: Count  # faces per class in the figure of face strips
+    bootstrap_samples: Count  # for the 95 % intervals
+    seed: WholeNumber
+
+
+class RuntimeParams(Section):
+    """How to run: nothing here changes a number, is part of a key, or makes DVC run a stage again."""
+
+    workers: WholeNumber  # processes for per-clip work; 0: one per core
+    device: str  # auto, cpu, cuda, cuda:1 ...
+    batch: Count  # faces or windows sent through a network at once
+    max_failed: Fraction  # share of clips that may fail before a stage stops
+    clip_seconds: Positive  # longest time for one clip in one stage
+
+
+class Params(Section):
+    """The whole file."""
+
+    sample: SampleParams
+    ingest: IngestParams
+    detect: DetectParams
+    align: AlignParams
+    track: TrackParams
+    finetune_vgg: FinetuneVggParams
+    extract_vgg: ExtractVggParams
+    finetune_c3d: FinetuneC3dParams
+    extract_c3d: ExtractC3dParams
+    extract_audio: ExtractAudioParams
+    train_temporal: TrainTemporalParams
+    train_fusion: TrainFusionParams
+    evaluate: EvaluateParams
+    runtime: RuntimeParams
+
+
+def load_params(path: Path = Path("params.yaml")) -> Params:
+    """Read and check the file. Raises UserError with one line per wrong key."""
+    try:
+        return Params.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; run the stages from the repository's root") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not valid YAML ({error})") from error
+    except ValidationError as error:
+        raise UserError("\n".join(f"{path}: {_line(e)}" for e in error.errors())) from None
+
+
+def _line(error) -> str:  # type: ignore[no-untyped-def]  # pydantic's ErrorDetails
+    key = ".".join(str(part) for part in error["loc"]) or "the file"
+    if error["type"] == "extra_forbidden":
+        return f"{key}: unknown key (value {error['input']!r}); remove it or correct its name"
+    if error["type"] == "missing":
+        return f"{key}: missing; add it (params/ has complete files)"
+    return f"{key}: {error['msg']}, got {error['input']!r}"

@@ -1,0 +1,215 @@
+"""The store of finished results beside the repository's data: looked up by key, checked when read, never changed.
+
+An entry is `<key>.h5` with its SHA-256 in `<key>.sha256`, written second: without it there is no entry.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from emotion_pipeline.fingerprint import file_sha256
+from emotion_pipeline.store import atomic
+
+log = logging.getLogger(__name__)
+
+STORE_VARIABLE = "EMOTION_PIPELINE_STORE"
+
+
+def store_folder() -> Path:
+    """`.cache` of the repository (of the original one in a temporary experiment), or $EMOTION_PIPELINE_STORE."""
+    return Path(os.environ.get(STORE_VARIABLE) or Path(os.environ.get("DVC_ROOT") or ".").resolve() / ".cache")
+
+
+def entry(key: str) -> Path:
+    """Where the result with this key is, or would be."""
+    return store_folder() / "clips" / key[:2] / f"{key}.h5"
+
+
+def seal(path: Path, sha256: str | None = None) -> None:
+    """Make a result that has just been written at its place a valid entry: read-only, its hash beside it."""
+    path.chmod(0o444)
+    with atomic(path.with_suffix(".sha256")) as temporary:
+        temporary.write_text(sha256 or file_sha256(path), encoding="ascii")
+
+
+def is_valid(key: str) -> bool:
+    """Whether the store has an undamaged result for this key. A damaged one is named, and removed."""
+    path = entry(key)
+    hash_file = path.with_suffix(".sha256")
+    if not (path.is_file() and hash_file.is_file()):
+        return False
+    if file_sha256(path) == hash_file.read_text(encoding="ascii"):
+        return True
+    log.warning("%s: damaged (its bytes do not match its SHA-256), made again", path)
+    hash_file.unlink(missing_ok=True)
+    path.unlink(missing_ok=True)
+    return False
+
+
+def place(source: Path, target: Path) -> None:
+    """Put a file of the store at `target`: a hard link where the file system can, else a copy."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with atomic(target) as temporary:
+        temporary.unlink(missing_ok=True)
+        try:
+            os.link(source, temporary)
+        except OSError:
+            shutil.copyfile(source, temporary)
+
+
+@dataclass(frozen=True)
+class Previous:
+    """The outputs of a stage's previous run: keys by name, and the file and MD5 in DVC's cache by relative path."""
+
+    keys: dict[str, str]
+    files: dict[str, tuple[Path, str]]
+
+
+def previous_outputs(stage: str, out: Path, keys_file: Path, params: Mapping[str, object]) -> Previous | None:
+    """What `dvc.lock` records as the stage's outputs, fetched from the remote where DVC's cache lacks a file.
+
+    None where there is no record, or where it was made with other parameters: no key could fit, nothing is fetched.
+    """
+    name = os.environ.get("DVC_STAGE", "")
+    try:
+        locked = yaml.safe_load(Path("dvc.lock").read_text(encoding="utf-8"))["stages"][name]
+    except (FileNotFoundError, KeyError, TypeError):
+        return None
+    outs = {o["path"]: o["md5"] for o in locked.get("outs", []) if "md5" in o}
+    if locked.get("params", {}).get("params.yaml", {}).get(stage) != params or not {
+        out.as_posix(),
+        keys_file.as_posix(),
+    } <= set(outs):
+        return None
+    cache = Path(_dvc("cache", "dir").strip())
+    for attempt in ("as it is", "fetched"):
+        if attempt == "fetched":
+            _dvc("fetch", "--quiet", name)
+        listing, keys = (_json_object(cache, outs[path.as_posix()]) for path in (out, keys_file))
+        if listing is None or keys is None:
+            continue
+        files = {row["relpath"]: (_object(cache, row["md5"]), row["md5"]) for row in listing}
+        if all(path.is_file() for path, _ in files.values()):
+            break
+    return Previous(keys, files) if listing is not None and keys is not None else None
+
+
+def fill_from_previous_outputs(stage: str, out: Path, keys_file: Path, params: Mapping[str, object]) -> int:
+    """Fill the store with the clips of the stage's previous outputs; returns the number of new entries."""
+    previous = previous_outputs(stage, out, keys_file, params)
+    if previous is None:
+        return 0
+    return sum(
+        _adopt(*previous.files[f"{clip_id}.h5"], entry(key))
+        for clip_id, key in previous.keys.items()
+        if f"{clip_id}.h5" in previous.files and not is_valid(key)
+    )
+
+
+def _adopt(source: Path, md5: str, target: Path) -> bool:
+    """Copy an object of DVC's cache to a place in the store, if it is there and undamaged."""
+    content = source.read_bytes() if source.is_file() else b""
+    if hashlib.md5(content, usedforsecurity=False).hexdigest() != md5:
+        log.warning("%s: missing or damaged in DVC's cache (its MD5 does not match its name), not used", source)
+        return False
+    with atomic(target) as temporary:
+        temporary.write_bytes(content)
+    seal(target, hashlib.sha256(content).hexdigest())
+    return True
+
+
+def _object(cache: Path, md5: str) -> Path:
+    return cache / "files" / "md5" / md5[:2] / md5[2:]
+
+
+def _json_object(cache: Path, md5: str) -> Any:
+    try:
+        return json.loads(_object(cache, md5).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def _dvc(*arguments: str) -> str:
+    run = subprocess.run([sys.executable, "-m", "dvc", *arguments], capture_output=True, text=True, check=False)
+    if run.returncode:
+        log.warning("`dvc %s` failed, nothing reused from it: %s", " ".join(arguments), run.stderr.strip()[-300:])
+    return run.stdout
+
+
+def made_once(key: str, out: Path, params: Mapping[str, object], make: Callable[[Path], None]) -> None:
+    """Give `out` the files that `make(out)` writes, from the store where it has them, and note the key.
+
+    For a trained network: trained again only when something that it is trained on has changed, also where a
+    colleague trained it.
+    """
+    stage, keys_file = out.name, out.parent / "keys" / f"{out.name}.json"
+    if out.exists():
+        shutil.rmtree(out)
+    kept = store_folder() / "trained" / key
+    if not _undamaged(kept):
+        previous = previous_outputs(stage, out, keys_file, params)
+        if previous is not None and previous.keys == {stage: key}:
+            for name, (source, md5) in previous.files.items():
+                _adopt(source, md5, kept / name)
+    reused = _undamaged(kept)
+    if not reused:
+        _make_into(kept, make)
+    for file in sorted(kept.iterdir()):
+        if file.suffix != ".sha256":
+            place(file, out / file.name)
+    keys_file.parent.mkdir(parents=True, exist_ok=True)
+    keys_file.write_text(json.dumps({stage: key}), encoding="utf-8")
+    log.info("%s: %s", stage, "reused, nothing that it is trained on has changed" if reused else "trained")
+
+
+def _make_into(kept: Path, make: Callable[[Path], None]) -> None:
+    temporary = kept.with_name(f".{kept.name}.{os.getpid()}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    make(temporary)
+    for file in sorted(temporary.iterdir()):
+        seal(file)
+    shutil.rmtree(kept, ignore_errors=True)
+    os.replace(temporary, kept)
+
+
+def _undamaged(kept: Path) -> bool:
+    """Whether a trained network is in the store, whole. A damaged one is named."""
+    if not kept.is_dir():
+        return False
+    files = [file for file in kept.iterdir() if file.suffix != ".sha256"]
+    hashes = [file.with_suffix(".sha256") for file in files]
+    good = bool(files) and all(
+        h.is_file() and h.read_text(encoding="ascii") == file_sha256(f) for f, h in zip(files, hashes, strict=True)
+    )
+    if not good:
+        log.warning("%s: damaged, made again", kept)
+    return good
+
+
+def prune() -> tuple[int, int]:
+    """Remove every entry that no keys file of the working tree names, and every leftover of a killed run.
+
+    Returns the number of files removed and their bytes.
+    """
+    used = {key for file in Path("data/keys").glob("*.json") for key in json.loads(file.read_text()).values()}
+    removed = [0, 0]
+    for path in sorted(store_folder().rglob("*")):
+        if path.is_file() and not used & {path.stem, path.parent.name}:
+            removed[0] += 1
+            removed[1] += path.stat().st_size
+            path.unlink()
+    for folder in sorted(store_folder().rglob("*"), reverse=True):
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+    return removed[0], removed[1]

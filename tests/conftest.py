@@ -1,0 +1,62 @@
+"""Generated clips and parameters, so that everything runs on a CPU in a minute or two."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from emotion_pipeline.params import Params, RuntimeParams, load_params
+
+REPOSITORY = Path(__file__).parents[1]
+SHARED = REPOSITORY.parent / "shared"
+
+
+@pytest.fixture(autouse=True)
+def _own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads or writes the developer's own results."""
+    monkeypatch.setenv("EMOTION_PIPELINE_STORE", str(tmp_path / "store"))
+    for variable in ("DVC_ROOT", "DVC_STAGE"):
+        monkeypatch.delenv(variable, raising=False)
+
+
+@pytest.fixture(scope="session")
+def params() -> Params:
+    return load_params(REPOSITORY / "params.yaml")
+
+
+@pytest.fixture
+def runtime(params: Params) -> RuntimeParams:
+    return params.runtime.model_copy(update={"workers": 2, "max_failed": 1.0})
+
+
+def write_video(path: Path, pictures: np.ndarray, sound: np.ndarray | None = None, fps: int = 25) -> Path:
+    """Pictures (t, h, w, 3) uint8 and 16 kHz mono sound (n,) in [-1, 1] as an MPEG-4 file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("mpeg4", rate=fps)
+        video.height, video.width = pictures.shape[1:3]
+        video.pix_fmt = "yuv420p"
+        video.bit_rate = 4_000_000
+        audio = container.add_stream("aac", rate=16000, layout="mono") if sound is not None else None
+        for picture in pictures:
+            container.mux(video.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(video.encode(None))
+        if audio is not None:
+            frame = av.AudioFrame.from_ndarray(sound.astype(np.float32)[None], format="fltp", layout="mono")
+            frame.sample_rate = 16000
+            container.mux(audio.encode(frame))
+            container.mux(audio.encode(None))
+    return path
+
+
+@pytest.fixture
+def make_video() -> Callable[..., Path]:
+    return write_video
+
+
+@pytest.fixture
+def grey_steps() -> np.ndarray:
+    """Twelve pictures, each a little lighter than the one before: 10, 30, 50 ..."""
+    return np.stack([np.full((48, 64, 3), 10 + 20 * k, np.uint8) for k in range(12)])

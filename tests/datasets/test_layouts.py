@@ -1,0 +1,161 @@
+"""Folders of several data sets -> the same manifest rows; wrong ones refused by name."""
+
+from pathlib import Path
+
+import pytest
+
+from emotion_pipeline.clips import UserError, labels_of, read_manifest
+from emotion_pipeline.datasets.ingest import class_table, ingest
+from emotion_pipeline.datasets.layouts import LAYOUTS
+from emotion_pipeline.params import IngestParams, SubjectSplit
+from emotion_pipeline.perclip import read_failures
+from tests.conftest import SHARED
+
+SUBJECTS = SubjectSplit(train=("01", "02"), val=("03",), test=("04",))
+
+
+def settings(dataset: str, **changes) -> IngestParams:
+    values = {"dataset": dataset, "root": "unused", "min_clips": 0, "subjects": None, **changes}
+    return IngestParams.model_validate(values)
+
+
+def tree(root: Path, *names: str) -> Path:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"x")
+    return root
+
+
+def rows(dataset: str, root: Path, **changes) -> list[tuple[str, str, str, str]]:
+    clips = LAYOUTS[dataset](root, settings(dataset, **changes))
+    return sorted((c.clip_id, c.path, c.split, c.label) for c in clips)
+
+
+def test_afew_with_nested_folders_crops_and_an_unlabelled_test_part(tmp_path):
+    tree(
+        tmp_path,
+        "Train_AFEW/Angry/000046280.avi",
+        "Train_AFEW/AlignedFaces_LBPTOP_Points/Faces/000046280/0001.jpg",
+        "Val_AFEW/Val_AFEW/Surprise/000149120.avi",
+        "Test_vid_Distribute/000350024.avi",
+    )
+    assert rows("afew", tmp_path) == [
+        ("000046280", "Train_AFEW/Angry/000046280.avi", "train", "angry"),
+        ("000149120", "Val_AFEW/Val_AFEW/Surprise/000149120.avi", "val", "surprise"),
+        ("000350024", "Test_vid_Distribute/000350024.avi", "test", ""),
+    ]
+
+
+def test_javanese_names_give_label_and_split_by_actor(tmp_path):
+    tree(tmp_path, "01-02-03_01.mp4", "03-01-06_02.mp4", "labels.csv")
+    assert rows("javanese", tmp_path, subjects=SUBJECTS) == [
+        ("01-02-03_01", "01-02-03_01.mp4", "train", "happy"),
+        ("03-01-06_02", "03-01-06_02.mp4", "val", "angry"),
+    ]
+
+
+def test_folder_names_are_part_of_the_clip_id(tmp_path):
+    tree(tmp_path, "train/Happy/1.mp4", "train/sad/1.mp4", "test/1.mov", "test/notes.txt")
+    assert rows("folder", tmp_path) == [
+        ("test-1", "test/1.mov", "test", ""),
+        ("train-Happy-1", "train/Happy/1.mp4", "train", "happy"),
+        ("train-sad-1", "train/sad/1.mp4", "train", "sad"),
+    ]
+
+
+def test_csv_columns_may_be_left_out(tmp_path):
+    (tmp_path / "clips.csv").write_text("path,label\nin/a.mp4,Fear\nb.mkv,\n")
+    assert rows("csv", tmp_path) == [("a", "in/a.mp4", "", "fear"), ("b", "b.mkv", "", "")]
+
+
+@pytest.mark.parametrize(
+    ("dataset", "names", "message"),
+    [
+        ("javanese", ["1-2-3.mp4"], r"1-2-3\.mp4: expected <actor>-<sentence>-<emotion>_<take>"),
+        ("javanese", ["01-01-07_01.mp4"], r"emotion of 01, 02, 03, 04, 05, 06"),
+        ("javanese", ["09-01-01_01.mp4"], r"actor 09 is in no split; add it to ingest\.subjects"),
+        ("afew", ["Train_AFEW/Joy/1.avi"], r"label 'Joy' is none of angry, disgust"),
+        ("afew", ["Bonus/Happy/1.avi"], r"Bonus: expected folders named Train"),
+        ("folder", ["training/happy/1.mp4"], r"training/happy/1\.mp4: expected <split>/<class>/<file>"),
+    ],
+)
+def test_names_outside_the_layout_are_refused(tmp_path, dataset, names, message):
+    with pytest.raises(UserError, match=message):
+        rows(dataset, tree(tmp_path, *names), subjects=SUBJECTS)
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ("path,label\na.mp4,joy\n", r"clips\.csv, line 2: label 'joy' is none of"),
+        ("path,split\na.mp4,dev\n", r"line 2: split 'dev' is none of train, val, test"),
+        ("file,label\na.mp4,sad\n", r"expected the columns path, split, label"),
+        ("path\n../secret.mp4\n", r"clip secret: path '\.\./secret\.mp4' leaves the data set's folder"),
+        ("path\n/etc/a.mp4\n", r"path '/etc/a\.mp4' leaves the data set's folder"),
+        ("path\na.mp4\nb/A.avi\n", r"clip id '[aA]' is also that of"),
+        ("path,clip_id\na.mp4,../x\n", r"clip id '\.\./x' is no plain name"),
+        ("path\n", r"no clip in this folder in the layout 'csv'"),
+    ],
+)
+def test_a_table_that_cannot_be_right_is_refused(tmp_path, runtime, table, message):
+    (tmp_path / "clips.csv").write_text(table)
+    with pytest.raises(UserError, match=message):
+        ingest(tmp_path, tmp_path / "out", settings("csv"), runtime)
+
+
+def test_an_actor_in_two_splits_is_refused(tmp_path):
+    twice = SubjectSplit(train=("01",), val=("01",), test=())
+    with pytest.raises(UserError, match="subject '01' is in train and in val"):
+        rows("javanese", tree(tmp_path, "01-01-01_01.mp4"), subjects=twice)
+
+
+def test_a_partly_present_folder_is_refused(tmp_path, runtime):
+    tree(tmp_path, "train/happy/1.mp4")
+    with pytest.raises(UserError, match=r"1 clips, ingest\.min_clips is 2: the data set is only partly here"):
+        ingest(tmp_path, tmp_path / "out", settings("folder", min_clips=2), runtime)
+
+
+def test_a_missing_folder_is_named(tmp_path, runtime):
+    with pytest.raises(UserError, match=r"nowhere: no such folder \(ingest\.root\)"):
+        ingest(tmp_path / "nowhere", tmp_path / "out", settings("folder"), runtime)
+
+
+def test_unreadable_files_stay_in_the_manifest_and_are_listed(tmp_path, runtime, make_video, grey_steps):
+    make_video(tmp_path / "raw/train/happy/good.mp4", grey_steps)
+    tree(tmp_path / "raw", "val/sad/broken.mp4")
+    (tmp_path / "raw/val/sad/nothing.mp4").write_bytes(b"")
+    out = tmp_path / "ingest"
+    ingest(tmp_path / "raw", out, settings("folder"), runtime)
+    clips = {c.clip_id: c for c in read_manifest(out / "clips.csv")}
+    assert clips["train-happy-good"].frames == 12
+    assert len(clips["train-happy-good"].sha256) == 64
+    assert clips["val-sad-broken"].frames == 0
+    reasons = {clip_id: error.reason for clip_id, error in read_failures(out).items()}
+    assert reasons == {"val-sad-broken": "unreadable", "val-sad-nothing": "empty"}
+    with pytest.raises(UserError, match=r"ingest: 2 of 3 clips failed, limit 50%"):
+        ingest(tmp_path / "raw", out, settings("folder"), runtime.model_copy(update={"max_failed": 0.5}))
+
+
+def test_class_table_counts_every_clip_once(tmp_path):
+    tree(tmp_path, "train/happy/1.mp4", "train/happy/2.mp4", "val/sad/1.mp4", "test/1.mp4")
+    table = class_table(list(LAYOUTS["folder"](tmp_path, settings("folder"))))
+    assert table.loc["happy", "train"] == 2
+    assert table.loc["unlabelled"].tolist() == [0, 0, 1]
+    assert table.loc["total"].tolist() == [2, 1, 1]
+
+
+def test_labels_that_may_choose_leave_the_test_split_out(tmp_path):
+    tree(tmp_path, "train/happy/1.mp4", "val/sad/1.mp4", "test/fear/1.mp4")
+    clips = list(LAYOUTS["folder"](tmp_path, settings("folder")))
+    assert labels_of(clips) == {"train-happy-1": 3, "val-sad-1": 4}
+    assert labels_of(clips, ["test"]) == {"test-fear-1": 2}
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the folder of real clips is not beside this repository")
+def test_the_javanese_file_names_agree_with_their_list():
+    folder = SHARED / "clips/javanese"
+    subjects = SubjectSplit(train=("01", "02", "03", "04"), val=("05",), test=("06",))
+    labels = {c.path: c.label for c in LAYOUTS["javanese"](folder, settings("javanese", subjects=subjects))}
+    listed = [line.split(",") for line in (folder / "labels.csv").read_text().splitlines()[1:]]
+    assert labels == {line[0]: line[3] for line in listed}
+    assert len(labels) == 144

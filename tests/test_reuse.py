@@ -1,0 +1,68 @@
+"""Trained networks are kept as clips are; pruning leaves what is in use."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from emotion_pipeline.reuse import entry, made_once, prune, seal, store_folder
+
+
+@pytest.fixture
+def train(tmp_path, monkeypatch):
+    """`train(key)` gives data/net its files and returns how often they have been made so far."""
+    monkeypatch.chdir(tmp_path)
+    made = []
+
+    def make(folder: Path) -> None:
+        made.append(folder)
+        (folder / "network.safetensors").write_bytes(b"weights %d" % len(made))
+        (folder / "history.csv").write_text("epoch\n1\n")
+
+    def run(key: str) -> int:
+        made_once(key, Path("data/net"), {}, make)
+        return len(made)
+
+    return run
+
+
+def test_the_same_key_is_trained_once_and_another_again(train):
+    assert [train("k1"), train("k1"), train("k2"), train("k1")] == [1, 1, 2, 2]
+    assert Path("data/net/network.safetensors").read_bytes() == b"weights 1"
+    assert sorted(p.name for p in Path("data/net").iterdir()) == ["history.csv", "network.safetensors"]
+
+
+def test_a_damaged_network_is_trained_again(train):
+    train("k1")
+    kept = store_folder() / "trained/k1/network.safetensors"
+    kept.unlink()
+    kept.write_bytes(b"weights X")
+    assert train("k1") == 2
+    assert Path("data/net/network.safetensors").read_bytes() == b"weights 2"
+
+
+def test_a_training_that_stops_halfway_leaves_nothing_that_counts(train, tmp_path, monkeypatch):
+    def stops(folder: Path) -> None:
+        (folder / "network.safetensors").write_bytes(b"half")
+        raise RuntimeError("stopped")
+
+    with pytest.raises(RuntimeError, match="stopped"):
+        made_once("k1", Path("data/net"), {}, stops)
+    assert train("k1") == 1
+
+
+def test_prune_keeps_what_the_keys_files_name(train):
+    train("k1")
+    train("k2")
+    for key in ("aa1", "bb2"):
+        entry(key).parent.mkdir(parents=True)
+        entry(key).write_bytes(b"result")
+        seal(entry(key))
+    (entry("aa1").parent / ".cc3.h5.77.tmp").write_bytes(b"left by a killed run")
+    Path("data/keys/detect.json").write_text(json.dumps({"clip": "aa1"}))
+    files, size = prune()
+    assert entry("aa1").is_file()
+    assert not entry("bb2").parent.exists()
+    assert train("k2") == 2  # in use, so kept
+    assert files == 2 + 4 + 1
+    assert size > 0
