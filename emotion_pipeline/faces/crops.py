@@ -1,0 +1,57 @@
+"""Aligned faces in a file: as they are, or each as a JPEG picture. Needs no detector."""
+
+from collections.abc import Iterable
+from itertools import pairwise
+from pathlib import Path
+
+import cv2
+import h5py
+import numpy as np
+from jaxtyping import UInt8
+
+from emotion_pipeline.clips import ClipError
+from emotion_pipeline.faces.warp import FACE_SIDE
+
+JPEG = [cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
+"""Quality 95 with the colours at full resolution: an eighth of the bytes, a mean error of about 1 in 255."""
+
+Face = UInt8[np.ndarray, "224 224 3"]
+
+
+def encode_jpeg(faces: Iterable[Face]) -> dict[str, np.ndarray]:
+    """`faces_jpeg` uint8 (total,), all pictures end to end; `faces_offset` int64 (t + 1,), face i at [i] to [i + 1]."""
+    streams = [cv2.imencode(".jpg", face[..., ::-1], JPEG)[1] for face in faces]
+    ends = np.cumsum([0, *map(len, streams)], dtype=np.int64)
+    return {"faces_jpeg": np.concatenate([np.zeros(0, np.uint8), *streams]), "faces_offset": ends}
+
+
+def encode_raw(faces: Iterable[Face]) -> dict[str, np.ndarray]:
+    """`faces` uint8 (t, 224, 224, 3), RGB."""
+    return {"faces": np.array(list(faces), np.uint8).reshape(-1, FACE_SIDE, FACE_SIDE, 3)}
+
+
+ENCODINGS = {"raw": encode_raw, "jpeg": encode_jpeg}
+
+
+def read_faces(path: Path, rows: slice | None = None) -> UInt8[np.ndarray, "t 224 224 3"]:
+    """The faces (RGB) of a file of stage track in either encoding, or the given rows of them.
+
+    Raises ClipError (`unreadable`) naming the file.
+    """
+    rows = rows or slice(None)
+    try:
+        with h5py.File(path, "r") as file:
+            if "faces" in file:
+                return file["faces"][rows]
+            offset = file["faces_offset"][()]
+            bounds = list(pairwise(offset))[rows]
+            return encode_raw(_decode(file["faces_jpeg"][a:b]) for a, b in bounds)["faces"]
+    except (OSError, KeyError, ValueError, cv2.error) as error:
+        raise ClipError("unreadable", f"{path}: cannot read its faces ({error})") from error
+
+
+def _decode(stream: UInt8[np.ndarray, " n"]) -> Face:
+    picture = cv2.imdecode(stream, cv2.IMREAD_COLOR)
+    if picture is None:
+        raise ValueError("not a JPEG picture")
+    return picture[..., ::-1]

@@ -1,0 +1,81 @@
+"""Which boxes of a clip are the same person: linking over time, several people at once."""
+
+import numpy as np
+from jaxtyping import Float, Int, Int32
+from scipy.optimize import linear_sum_assignment
+
+from emotion_pipeline.faces.boxes import box_centres, box_distance, box_iou
+from emotion_pipeline.params import TrackParams
+
+VELOCITY_BOXES = 5
+"""The last boxes of a track from which its present motion is taken."""
+
+
+def link_boxes(
+    boxes: Float[np.ndarray, "n 5"],
+    frame: Int[np.ndarray, " n"],
+    shot: Int[np.ndarray, " t"],
+    params: TrackParams,
+) -> Int32[np.ndarray, " n"]:
+    """Track of each box, numbered from 0 in the order in which the tracks begin.
+
+    `frame` rises; `shot` gives the shot of every frame of the video up to the last box. A track goes on with the
+    box nearest to where its motion leads, all tracks and boxes of a frame being assigned at once (section 2.1:
+    "tracking based on their relative positions"). It ends after `max_gap_frames` frames without a box, and at a cut.
+    """
+    track = np.full(len(boxes), -1, np.int32)
+    begun, alive = 0, list[list[int]]()
+    numbers, starts = np.unique(frame, return_index=True)
+    for number, rows in zip(numbers, np.split(np.arange(len(boxes)), starts[1:]), strict=False):
+        alive = [
+            t
+            for t in alive
+            if number - frame[t[-1]] - 1 <= params.max_gap_frames and shot[frame[t[-1]]] == shot[number]
+        ]
+        expected = np.array([_expected_box(boxes[t], frame[t], number) for t in alive]).reshape(-1, 4)
+        for known, new in assign(expected, boxes[rows], params):
+            track[rows[new]] = track[alive[known][-1]]
+            alive[known] = [*alive[known], rows[new]][-VELOCITY_BOXES:]
+        for row in rows[track[rows] < 0]:
+            track[row] = begun
+            begun += 1
+            alive.append([row])
+    return track
+
+
+def _expected_box(
+    boxes: Float[np.ndarray, "n 5"], frame: Int[np.ndarray, " n"], number: np.integer
+) -> Float[np.ndarray, " 4"]:
+    """The last box, moved on to frame `number` at the mean velocity over the given ones."""
+    centres = box_centres(boxes)
+    velocity = (centres[-1] - centres[0]) / max(frame[-1] - frame[0], 1)
+    return boxes[-1, :4] + np.tile(velocity * (number - frame[-1]), 2)
+
+
+def assign(
+    known: Float[np.ndarray, "n _"], new: Float[np.ndarray, "m _"], params: TrackParams
+) -> list[tuple[int, int]]:
+    """Pairs (row of known, row of new) of the same face, with the least sum of distance minus overlap.
+
+    A pair must overlap by `min_overlap` or be within `max_distance`. Any other costs as much as the worst allowed
+    one, so that a face without a partner does not force another one into a bad pair.
+    """
+    overlap, distance = box_iou(known, new), box_distance(known, new)
+    allowed = (overlap >= params.min_overlap) | (distance <= params.max_distance)
+    cost = np.where(allowed, np.minimum(distance - overlap, params.max_distance), params.max_distance)
+    pairs = zip(*linear_sum_assignment(cost), strict=True)
+    return [(int(a), int(b)) for a, b in pairs if allowed[a, b]]
+
+
+def choose_track(boxes: Float[np.ndarray, "n 5"], track: Int[np.ndarray, " n"]) -> tuple[int, str]:
+    """The track with the most boxes (section 2.1), and why: `only`, `longest`, or `larger_face` after a tie.
+
+    Of equally long ones the one of larger mean area is taken, then the one that begins first.
+    """
+    lengths = np.bincount(track)
+    areas = np.bincount(track, (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])) / lengths
+    longest = np.flatnonzero(lengths == lengths.max())
+    chosen = int(longest[np.argmax(areas[longest])])
+    if len(lengths) == 1:
+        return chosen, "only"
+    return chosen, "longest" if len(longest) == 1 else "larger_face"
