@@ -1,0 +1,79 @@
+"""Accuracy, UAR, confusion matrix and intervals: pure functions of arrays of class indices.
+
+A prediction of `NO_PREDICTION` (the modality is absent from the clip) is never right.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from numpy.random import Generator
+
+from emotion_pipeline.emotions import EMOTIONS
+
+NO_PREDICTION = -1
+
+
+def predicted_labels(scores: Float[np.ndarray, "n k"], present: Bool[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
+    """Class of the highest score (the first of equal ones), `NO_PREDICTION` where the modality is absent."""
+    best = np.where(present[:, None], scores, 0).argmax(axis=1)
+    return np.where(present, best, NO_PREDICTION)
+
+
+def accuracy(truth: Int[np.ndarray, " n"], predicted: Int[np.ndarray, " n"]) -> float:
+    """Share of right predictions. Raises ValueError for no clips at all."""
+    _refuse_empty(truth)
+    return float((truth == predicted).mean())
+
+
+def uar(truth: Int[np.ndarray, " n"], predicted: Int[np.ndarray, " n"]) -> float:
+    """Unweighted average recall: the mean over the classes that occur of their share of right predictions."""
+    _refuse_empty(truth)
+    right = truth == predicted
+    return float(np.mean([right[truth == label].mean() for label in np.unique(truth)]))
+
+
+def confusion(truth: Int[np.ndarray, " n"], predicted: Int[np.ndarray, " n"]) -> Int[np.ndarray, "7 7"]:
+    """Counts, rows true and columns predicted (figure 7). Clips without a prediction are in no cell."""
+    counts = np.zeros((len(EMOTIONS), len(EMOTIONS)), dtype=np.int64)
+    made = predicted != NO_PREDICTION
+    np.add.at(counts, (truth[made], predicted[made]), 1)
+    return counts
+
+
+def bootstrap_interval(
+    truth: Int[np.ndarray, " n"],
+    predicted: Int[np.ndarray, " n"],
+    metric: Callable[[np.ndarray, np.ndarray], float],
+    samples: int,
+    rng: Generator,
+) -> tuple[float, float]:
+    """95 % percentile interval of a metric over clips drawn with replacement."""
+    _refuse_empty(truth)
+    draws = rng.integers(0, len(truth), (samples, len(truth)))
+    low, high = np.quantile([metric(truth[d], predicted[d]) for d in draws], [0.025, 0.975])
+    return float(low), float(high)
+
+
+def split_metrics(
+    truth: Int[np.ndarray, " n"], scores: Float[np.ndarray, "n k"], present: Bool[np.ndarray, " n"]
+) -> dict[str, float | int | None]:
+    """The record of one model and split in `reports/metrics.json`.
+
+    `accuracy` and `uar` are over all clips, an absent modality counting as wrong; `accuracy_present` is over the
+    clips that have the modality, None where no clip has it.
+    """
+    predicted = predicted_labels(scores, present)
+    n_present = int(present.sum())
+    return {
+        "accuracy": accuracy(truth, predicted),
+        "uar": uar(truth, predicted),
+        "n": len(truth),
+        "n_present": n_present,
+        "accuracy_present": accuracy(truth[present], predicted[present]) if n_present else None,
+    }
+
+
+def _refuse_empty(truth: Int[np.ndarray, " n"]) -> None:
+    if not len(truth):
+        raise ValueError("a metric of no clips: the split has no labelled clip")

@@ -1,0 +1,129 @@
+"""The one training loop: any module, any batches, early stop on held-out loss, the same result every time."""
+
+import csv
+import logging
+import math
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from emotion_pipeline.clips import UserError
+from emotion_pipeline.store import atomic
+
+log = logging.getLogger(__name__)
+
+Batch = TypeVar("Batch")
+
+
+class Step(NamedTuple):
+    """What one batch gives: its mean loss, its number of items, and how many of them were right."""
+
+    loss: Tensor
+    n: int
+    correct: Tensor
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One row of history.csv; epochs count from 1."""
+
+    epoch: int
+    train_loss: float
+    val_loss: float
+    val_accuracy: float
+
+
+def seed_torch(seed: int) -> None:
+    """Seed torch, and let it use only algorithms that give the same bits again."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with this
+    torch.manual_seed(seed)
+    torch.use_deterministic_algorithms(True)
+
+
+def adamw(model: nn.Module, decayed: Sequence[str], learning_rate: float, weight_decay: float) -> torch.optim.AdamW:
+    """AdamW with weight decay on the weights (not the biases) of the modules named in `decayed` only."""
+    shrinking = [
+        p for name in decayed for key, p in model.get_submodule(name).named_parameters() if key.endswith("weight")
+    ]
+    chosen = {id(p) for p in shrinking}
+    free = [p for p in model.parameters() if p.requires_grad and id(p) not in chosen]
+    groups = [{"params": shrinking, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0.0}]
+    return torch.optim.AdamW([g for g in groups if g["params"]], lr=learning_rate)
+
+
+def fit(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    step: Callable[[Batch, int], Step],
+    train_batches: Callable[[int], Iterable[Batch]],
+    val_batches: Callable[[], Iterable[Batch]],
+    epochs: int,
+    patience: int,
+) -> list[Epoch]:
+    """Train until `patience` epochs brought no lower loss on val; leave the model in its best state, in eval mode.
+
+    `train_batches(epoch)` is called at the start of every epoch (0, 1, ...): the place to shuffle, augment or weigh
+    anew. `step(batch, epoch)` runs the model; a term that belongs to training only asks `model.training`.
+    Raises UserError where the loss is no number any more.
+    """
+    history: list[Epoch] = []
+    best, best_epoch, state = math.inf, 0, _copy(model)
+    for epoch in range(epochs):
+        model.train()
+        train_loss, _ = _pass(train_batches(epoch), lambda b, e=epoch: step(b, e), optimizer)  # type: ignore[misc]
+        model.eval()
+        with torch.no_grad():
+            val_loss, val_accuracy = _pass(val_batches(), lambda b, e=epoch: step(b, e), None)  # type: ignore[misc]
+        if not math.isfinite(train_loss + val_loss):
+            raise UserError(f"epoch {epoch + 1}: the loss is {train_loss} (val {val_loss}); lower learning_rate")
+        history.append(Epoch(epoch + 1, train_loss, val_loss, val_accuracy))
+        if val_loss < best:
+            best, best_epoch, state = val_loss, epoch, _copy(model)
+        elif epoch - best_epoch >= patience:
+            break
+    model.load_state_dict(state)
+    model.eval()
+    log.info("best epoch %d of %d, val loss %.4f", best_epoch + 1, len(history), best)
+    return history
+
+
+def _pass(
+    batches: Iterable[Batch], step: Callable[[Batch], Step], optimizer: torch.optim.Optimizer | None
+) -> tuple[float, float]:
+    """Mean loss and accuracy over the items of all batches; with an optimizer, one update a batch."""
+    loss: Tensor | float = 0.0
+    correct: Tensor | float = 0.0
+    items = 0
+    for batch in batches:
+        result = step(batch)
+        if optimizer is not None:
+            optimizer.zero_grad()
+            result.loss.backward()
+            optimizer.step()
+        loss = loss + result.loss.detach().double() * result.n
+        correct = correct + result.correct
+        items += result.n
+    if not items:
+        raise UserError("nothing to train on or to validate with: no batches")
+    return float(loss) / items, float(correct) / items
+
+
+def _copy(model: nn.Module) -> dict[str, Tensor]:
+    return {key: value.detach().clone() for key, value in model.state_dict().items()}
+
+
+def history_rows(history: Sequence[Epoch]) -> list[tuple[str | int | float, ...]]:
+    """The header and the rows of history.csv."""
+    return [tuple(f.name for f in fields(Epoch)), *(astuple(row) for row in history)]
+
+
+def write_rows(path: Path, rows: Iterable[Sequence[str | int | float]]) -> None:
+    """Write a small csv, its header the first row; numbers with six significant digits."""
+    with atomic(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerows([[f"{v:.6g}" if isinstance(v, float) else v for v in row] for row in rows])

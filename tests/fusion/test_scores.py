@@ -1,0 +1,124 @@
+import numpy as np
+import pytest
+from sklearn.model_selection import StratifiedKFold
+
+from emotion_pipeline.fusion.scores import (
+    choose_weights,
+    majority,
+    maximum,
+    mean,
+    simplex_grid,
+    stratified_folds,
+    weighted_mean,
+)
+
+ALL3 = np.ones((1, 3), bool)
+
+
+def one(*rows: list[float]) -> np.ndarray:
+    return np.array([rows])
+
+
+def test_majority_counts_votes_not_confidence():
+    scores = one([0.4, 0.3, 0.3], [0.4, 0.3, 0.3], [0.0, 0.0, 1.0])
+    assert majority(scores, ALL3).argmax() == 0
+    assert mean(scores, ALL3).argmax() == 2
+
+
+def test_majority_tie_goes_to_the_highest_mean_score():
+    scores = one([0.6, 0.4, 0.0], [0.0, 0.9, 0.1], [0.0, 0.3, 0.7])
+    fused = majority(scores, ALL3)
+    assert fused.argmax() == 1
+    np.testing.assert_allclose(fused, [[(1 + 0.2) / 4, (1 + 1.6 / 3) / 4, (1 + 0.8 / 3) / 4]])
+
+
+def test_closed_forms():
+    scores = one([0.5, 0.25, 0.25], [0.1, 0.1, 0.8], [0.2, 0.6, 0.2])
+    np.testing.assert_allclose(mean(scores, ALL3), [[0.8 / 3, 0.95 / 3, 1.25 / 3]])
+    np.testing.assert_allclose(maximum(scores, ALL3), np.array([[0.5, 0.6, 0.8]]) / 1.9)
+    np.testing.assert_allclose(weighted_mean(scores, ALL3, np.array([0.5, 0.5, 0.0])), [[0.3, 0.175, 0.525]])
+
+
+def fusions():
+    weights = np.array([0.2, 0.3, 0.5])
+    return [majority, mean, maximum, lambda s, p: weighted_mean(s, p, weights)]
+
+
+@pytest.mark.parametrize("fusion", fusions())
+def test_absent_models_are_left_out_and_never_read(fusion):
+    scores = np.random.default_rng(0).dirichlet(np.ones(7), (5, 3))
+    present = np.ones((5, 3), bool)
+    present[:, 1] = False
+    spoiled = scores.copy()
+    spoiled[:, 1] = np.nan
+    fused = fusion(spoiled, present)
+    np.testing.assert_array_equal(fused, fusion(scores, present))
+    np.testing.assert_allclose(fused.sum(axis=1), 1)
+    assert not np.allclose(fused, fusion(scores, np.ones((5, 3), bool)))
+
+
+def test_weights_of_the_rest_are_renormalised():
+    scores = one([1.0, 0.0], [np.nan, np.nan], [0.0, 1.0])
+    present = np.array([[True, False, True]])
+    np.testing.assert_allclose(weighted_mean(scores, present, np.array([0.2, 0.6, 0.2])), [[0.5, 0.5]])
+    # only models of weight 0 are left: their plain mean
+    np.testing.assert_allclose(weighted_mean(scores, present, np.array([0.0, 1.0, 0.0])), [[0.5, 0.5]])
+
+
+@pytest.mark.parametrize("fusion", fusions())
+def test_nothing_present_gives_nan(fusion):
+    assert np.isnan(fusion(np.full((1, 3, 7), np.nan), np.zeros((1, 3), bool))).all()
+
+
+def test_simplex_grid_is_complete():
+    grid = simplex_grid(3, 4)
+    expected = {(a, b, 4 - a - b) for a in range(5) for b in range(5 - a)}
+    assert {tuple(row) for row in (grid * 4).round().astype(int)} == expected
+    assert len(grid) == len(expected) == 15
+    assert simplex_grid(1, 10).tolist() == [[1.0]]
+    assert len(simplex_grid(4, 10)) == 286
+
+
+def test_folds_are_as_even_as_those_of_scikit_learn():
+    labels = np.repeat(np.arange(7), [5, 6, 7, 8, 9, 11, 15])
+    fold = stratified_folds(labels, 5, np.random.default_rng(2))
+    theirs = np.empty(61, int)
+    for k, (_, held) in enumerate(StratifiedKFold(5, shuffle=True, random_state=0).split(labels, labels)):
+        theirs[held] = k
+    for split in (fold, theirs):
+        counts = np.array([[np.sum((split == k) & (labels == c)) for k in range(5)] for c in range(7)])
+        assert (np.ptp(counts, axis=1) <= 1).all()
+    assert np.ptp(np.bincount(fold)) <= 1
+    assert set(stratified_folds(np.arange(7), 5, np.random.default_rng(0))) == set(range(5))
+
+
+def made_case(rng: np.random.Generator, n: int = 120) -> tuple[np.ndarray, np.ndarray]:
+    """Model 0 knows classes 0 to 2, model 2 classes 3 to 6, model 1 is sure of nonsense."""
+    labels = rng.choice(7, n)
+    scores = np.full((n, 3, 7), 1 / 7)
+    for model, known in ((0, labels < 3), (2, labels >= 3)):
+        scores[known, model] = 0.02 + 0.86 * np.eye(7)[labels[known]]
+    scores[:, 1] = 0.02 + 0.86 * np.eye(7)[rng.choice(7, n)]
+    return scores, labels
+
+
+def test_weights_are_found():
+    rng = np.random.default_rng(4)
+    scores, labels = made_case(rng)
+    weights, held_out = choose_weights(scores, np.ones((120, 3), bool), labels, 10, 5, rng)
+    np.testing.assert_allclose(weights.sum(), 1)
+    assert weights[1] < 0.05
+    assert min(weights[0], weights[2]) > 0.2
+    assert held_out == 1.0
+
+
+def test_held_out_accuracy_is_not_that_of_the_choice():
+    """Pure noise, few clips: the best point is far above chance on what it was chosen on, not on the fold held out."""
+    rng = np.random.default_rng(0)
+    values = [
+        choose_weights(
+            rng.dirichlet(np.ones(7), (14, 4)), np.ones((14, 4), bool), np.repeat(np.arange(7), 2), 6, 7, rng
+        )[1]
+        for _ in range(20)
+    ]
+    assert np.mean(values) < 0.25

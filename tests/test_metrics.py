@@ -1,0 +1,72 @@
+import numpy as np
+import pytest
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_matrix
+
+from emotion_pipeline.metrics import (
+    NO_PREDICTION,
+    accuracy,
+    bootstrap_interval,
+    confusion,
+    predicted_labels,
+    split_metrics,
+    uar,
+)
+
+
+@pytest.fixture
+def labels() -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(3)
+    truth = rng.choice([0, 2, 3, 5], 200, p=[0.6, 0.2, 0.1, 0.1])  # unbalanced, three classes never occur
+    return truth, np.where(rng.random(200) < 0.6, truth, rng.choice([0, 2, 3, 5], 200))
+
+
+def test_metrics_equal_scikit_learn(labels):
+    truth, predicted = labels
+    assert accuracy(truth, predicted) == pytest.approx(accuracy_score(truth, predicted))
+    assert uar(truth, predicted) == pytest.approx(balanced_accuracy_score(truth, predicted))
+    assert uar(truth, predicted) != pytest.approx(accuracy(truth, predicted), abs=0.01)
+    np.testing.assert_array_equal(confusion(truth, predicted), confusion_matrix(truth, predicted, labels=range(7)))
+
+
+def test_uar_averages_over_the_classes_that_occur():
+    assert uar(np.array([0, 0, 0, 1]), np.array([0, 0, 3, 2])) == pytest.approx((2 / 3 + 0) / 2)
+
+
+def test_confusion_leaves_out_clips_without_prediction():
+    counts = confusion(np.array([1, 1, 6]), np.array([NO_PREDICTION, 2, NO_PREDICTION]))
+    assert counts[1, 2] == 1
+    assert counts.sum() == 1
+
+
+def test_absent_clips_are_wrong_over_all_and_left_out_of_accuracy_present():
+    scores = np.full((4, 7), np.nan)
+    scores[0], scores[1] = np.eye(7)[0], np.eye(7)[4]
+    present = np.array([True, True, False, False])
+    record = split_metrics(np.array([0, 3, 0, 3]), scores, present)
+    # nan rows would be class 0 to argmax: the third clip must not come out right
+    assert record == {"accuracy": 0.25, "uar": 0.25, "n": 4, "n_present": 2, "accuracy_present": 0.5}
+
+
+def test_no_clip_present():
+    record = split_metrics(np.array([0, 3]), np.full((2, 7), np.nan), np.zeros(2, bool))
+    assert (record["accuracy"], record["accuracy_present"]) == (0.0, None)
+
+
+def test_metric_of_nothing_is_refused():
+    with pytest.raises(ValueError, match="no labelled clip"):
+        split_metrics(np.zeros(0, int), np.zeros((0, 7)), np.zeros(0, bool))
+
+
+def test_predicted_label_does_not_read_absent_scores():
+    scores = np.array([[0.2, 0.8], [np.nan, np.nan], [0.9, 0.1]])
+    np.testing.assert_array_equal(predicted_labels(scores, np.array([True, False, False])), [1, -1, -1])
+
+
+def test_bootstrap_interval_is_that_of_a_binomial():
+    truth = np.zeros(400, int)
+    predicted = np.where(np.arange(400) < 300, 0, 1)
+    low, high = bootstrap_interval(truth, predicted, accuracy, 2000, np.random.default_rng(0))
+    half = 1.96 * np.sqrt(0.75 * 0.25 / 400)
+    assert low == pytest.approx(0.75 - half, abs=0.007)
+    assert high == pytest.approx(0.75 + half, abs=0.007)
+    assert (low, high) == bootstrap_interval(truth, predicted, accuracy, 2000, np.random.default_rng(0))
