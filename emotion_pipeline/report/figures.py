@@ -1,0 +1,159 @@
+"""The pictures of the report: bytes of SVG and JPEG files, the same for the same numbers."""
+
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import cv2
+import matplotlib as mpl
+import numpy as np
+from jaxtyping import UInt8
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, NullLocator
+
+from emotion_pipeline.clips import Clip
+from emotion_pipeline.faces.crops import read_faces
+from emotion_pipeline.report.sources import History, Model, Row
+from emotion_pipeline.store import read_array
+
+INK, PALE_INK, LINE = "#1c2733", "#5b6875", "#d5dbe1"
+COLOURS = {"train": "#aab4be", "val": "#b9cfe3", "test": "#4a86b8"}
+CURVES = {"train": "#7a8794", "val": "#1f5a8c"}
+STYLE: dict[Any, Any] = {
+    "svg.hashsalt": "report",
+    "font.size": 9,
+    "text.color": INK,
+    "axes.labelcolor": PALE_INK,
+    "axes.edgecolor": LINE,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "xtick.color": PALE_INK,
+    "ytick.color": INK,
+    "grid.color": LINE,
+    "grid.linewidth": 0.6,
+}
+CELL = 112
+"""Side of a face in a strip, in pixels."""
+
+
+@contextmanager
+def _drawing(width: float, height: float, into: io.BytesIO) -> Iterator[Figure]:
+    """A figure of some inches; written as SVG at the end."""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        yield figure
+        figure.savefig(into, format="svg", metadata={"Date": None, "Creator": None})
+
+
+def accuracy_bars(
+    models: Sequence[Model], rows: Sequence[Row], splits: Sequence[str], chance: Mapping[str, float]
+) -> bytes:
+    """Accuracy in per cent of every model and split, with its 95 % interval; chance as a dashed line."""
+    places = _places([model.kind for model in models])
+    file, thick = io.BytesIO(), 0.8 / len(splits)
+    with _drawing(8.6, 0.9 + 0.4 * places[-1], file) as figure:
+        axes = figure.add_subplot()
+        for j, split in enumerate(splits):
+            numbers = {str(row["model"]): row for row in rows if row["split"] == split}
+            value, low, high = (
+                np.array([100 * float(numbers[m.name][key] or 0) for m in models])
+                for key in ("accuracy", "low", "high")
+            )
+            y = places + (j - (len(splits) - 1) / 2) * thick
+            axes.barh(y, value, 0.88 * thick, color=COLOURS[split], label=split)
+            reach = np.maximum([value - low, high - value], 0)
+            axes.errorbar(value, y, xerr=reach, fmt="none", ecolor=INK, elinewidth=0.9, capsize=2)
+            axes.axvline(100 * chance[split], color=COLOURS[split], linestyle=(0, (4, 3)), linewidth=1.1)
+        axes.set_yticks(places, [model.title for model in models])
+        axes.invert_yaxis()
+        axes.set_xlim(0, 100)
+        axes.set_xlabel("accuracy over all labelled clips, %")
+        axes.tick_params(length=0)
+        axes.grid(axis="x")
+        axes.set_axisbelow(True)
+        line = axes.plot([], [], color=PALE_INK, linestyle=(0, (4, 3)), linewidth=1.1, label="chance")
+        axes.legend(
+            handles=[*axes.containers[::2], *line],
+            loc="lower left",
+            bbox_to_anchor=(0, 1),
+            ncols=4,
+            frameon=False,
+            borderaxespad=0.2,
+        )
+    return file.getvalue()
+
+
+def _places(kinds: Sequence[str]) -> np.ndarray:
+    """A place on the axis for each model, with a gap between kinds."""
+    changes = [0, *(a != b for a, b in pairwise(kinds))]
+    return np.arange(len(kinds)) + 0.5 * np.cumsum(changes)
+
+
+def training_curves(history: History) -> bytes:
+    """Loss above accuracy (or what there is of them), over the epochs or the values tried."""
+    names = [name for name in history.columns if name != history.x]
+    panels = {kind: [name for name in names if kind in name] for kind in ("loss", "accuracy")}
+    panels = {kind: chosen for kind, chosen in panels.items() if chosen}
+    file = io.BytesIO()
+    with _drawing(3.7, 3.1, file) as figure:
+        grid = figure.subplots(max(len(panels), 1), 1, sharex=True, squeeze=False)[:, 0]
+        for axes, (kind, chosen) in zip(grid, panels.items(), strict=False):
+            _panel(axes, history, kind, chosen)
+        grid[-1].set_xlabel("C" if history.x == "c" else history.x)
+    return file.getvalue()
+
+
+def _panel(axes: Axes, history: History, kind: str, names: Sequence[str]) -> None:
+    x, scale = history.columns[history.x], 100 if kind == "accuracy" else 1
+    for name in names:
+        part = name.removesuffix(f"_{kind}")
+        style = {"color": CURVES.get(part, "#b4652a"), "marker": "o", "markersize": 2.5, "linewidth": 1.3}
+        axes.plot(x, [scale * value for value in history.columns[name]], label=part, **style)  # type: ignore[arg-type]
+    axes.set_ylabel("accuracy, %" if kind == "accuracy" else kind)
+    axes.set_ylim(0, 100 if kind == "accuracy" else None)
+    if history.x == "epoch":
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    elif min(x, default=0) > 0:
+        axes.set_xscale("log")
+        axes.xaxis.set_minor_locator(NullLocator())
+    axes.tick_params(length=2, labelsize=8)
+    axes.grid()
+    axes.legend(loc="upper right" if kind == "loss" else "lower right", frameon=False, fontsize=8)
+
+
+def strip_clip(clips: Sequence[Clip], tracks: Path, faces: int) -> Clip | None:
+    """The first clip with at least `faces` faces, else the one with most; None where no clip has a face."""
+    most, chosen = 0, None
+    for clip in clips:
+        path = tracks / f"{clip.clip_id}.h5"
+        n = len(read_array(path, "frame")) if path.exists() else 0
+        if n > most:
+            most, chosen = n, clip
+        if n >= faces:
+            break
+    return chosen
+
+
+def evenly_spaced(length: int, wanted: int) -> list[int]:
+    """Up to `wanted` different rows from first to last."""
+    return sorted({int(i) for i in np.linspace(0, length - 1, min(wanted, length)).round()})
+
+
+def face_strip(path: Path, wanted: int) -> tuple[bytes, list[int]]:
+    """Faces of a clip side by side as a JPEG picture, and the numbers of their frames."""
+    frames = read_array(path, "frame")
+    rows = evenly_spaced(len(frames), wanted)
+    strip = np.full((CELL, wanted * CELL, 3), 255, np.uint8)
+    for i, row in enumerate(rows):
+        strip[:, i * CELL : (i + 1) * CELL - 3] = _cell(read_faces(path, slice(row, row + 1))[0])
+    return cv2.imencode(".jpg", strip[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 88])[1].tobytes(), [
+        int(frames[row]) for row in rows
+    ]
+
+
+def _cell(face: UInt8[np.ndarray, "224 224 3"]) -> UInt8[np.ndarray, "112 109 3"]:
+    return cv2.resize(face, (CELL, CELL), interpolation=cv2.INTER_AREA)[:, 1:-2]

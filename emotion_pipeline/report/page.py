@@ -1,0 +1,112 @@
+"""The report as one HTML file that needs nothing beside it."""
+
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from emotion_pipeline.clips import SPLITS, Clip
+from emotion_pipeline.emotions import EMOTIONS
+from emotion_pipeline.params import EvaluateParams
+from emotion_pipeline.report import figures, tables
+from emotion_pipeline.report.sources import MODELS, Row, Sources
+
+KINDS = {"temporal": "Single modalities", "fusion": "Fusions", "baseline": "Comparison"}
+
+
+def page(sources: Sources, accuracies: Sequence[Row], params: EvaluateParams) -> str:
+    """The whole page. Every text from outside is escaped."""
+    shown: list[str] = [split for split in ("val", "test") if split in sources.rows] or [sources.reported]
+    chances = {split: tables.chance(sources, split) for split in shown}
+    bars = figures.accuracy_bars(sources.models, accuracies, shown, {s: c[0] for s, c in chances.items()})
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["percent"] = percent
+    return environment.get_template("page.html").render(
+        title=params.title,
+        params=params,
+        kinds=KINDS,
+        models=sources.models,
+        titles={name: title for titles in MODELS.values() for name, title in titles.items()},
+        splits=shown,
+        reported=sources.reported,
+        numbers={(row["model"], row["split"]): row for row in accuracies},
+        best={split: tables.best(accuracies, split) for split in shown},
+        tops=_tops(accuracies, sources.reported),
+        chances=chances,
+        bars=data_uri(bars, "svg+xml"),
+        matrices=[_matrix(sources, i) for i in range(len(sources.models))],
+        classes=tables.class_counts(sources.clips),
+        counts=_counts(sources),
+        all_splits=SPLITS,
+        emotions=EMOTIONS,
+        strips=_strips(sources, params.strip_faces),
+        curves=[(h.title, data_uri(figures.training_curves(h), "svg+xml")) for h in sources.histories],
+        failure_counts=tables.failure_counts(sources.failures),
+        failures=tables.failures_by_clip(sources.failures),
+        stages_without_failures=tables.silent_stages(sources.failures),
+    )
+
+
+def percent(value: float | None, digits: int = 1) -> str:
+    """0.4286 -> "42.9"; a dash where there is no number."""
+    return "–" if value is None else f"{100 * value:.{digits}f}"
+
+
+def data_uri(content: bytes, kind: str) -> str:
+    """A picture as the text of an `src` attribute."""
+    return f"data:image/{kind};base64,{b64encode(content).decode()}"
+
+
+def _tops(accuracies: Sequence[Row], split: str) -> dict[str, list[Row]]:
+    return {kind: tables.best(accuracies, split, (kind,)) for kind in KINDS}
+
+
+def _counts(sources: Sources) -> dict[str, Any]:
+    clips = sources.clips
+    return {
+        "clips": len(clips),
+        "labelled": sum(len(rows) for rows in sources.rows.values()),
+        "subjects": len({clip.subject for clip in clips if clip.subject}),
+        "outside": sum(not clip.split for clip in clips),
+        "split": {split: len(rows) for split, rows in sources.rows.items()},
+    }
+
+
+def _matrix(sources: Sources, i: int) -> dict[str, Any]:
+    """One confusion matrix: per row the class, its number of clips, and per cell count and share."""
+    model = sources.models[i]
+    counts = tables.confusion_with_absent(sources, model)
+    silent = bool(counts[:, -1].any())
+    rows = []
+    for name, line in zip(EMOTIONS, counts.tolist(), strict=True):
+        n, cells = sum(line), line if silent else line[:-1]
+        rows.append((name, n, [(count, count / n if n else 0.0) for count in cells]))
+    return {"model": model, "silent": silent, "rows": rows}
+
+
+def _strips(sources: Sources, wanted: int) -> list[Mapping[str, Any]]:
+    """Per class a clip of the reported split that shows a face, of another split where that has none."""
+    order = [sources.reported, *(split for split in reversed(sources.rows) if split != sources.reported)]
+    strips: list[Mapping[str, Any]] = []
+    for emotion in EMOTIONS:
+        of_class = [clip for clip in sources.clips if clip.label == emotion]
+        clip = next(filter(None, (_strip_clip(sources, of_class, split, wanted) for split in order)), None)
+        strips.append({"emotion": emotion, "clip": clip} | (_strip(sources, clip, wanted) if clip else {}))
+    return strips
+
+
+def _strip_clip(sources: Sources, clips: Sequence[Clip], split: str, wanted: int) -> Clip | None:
+    return figures.strip_clip([clip for clip in clips if clip.split == split], sources.tracks, wanted)
+
+
+def _strip(sources: Sources, clip: Clip, wanted: int) -> dict[str, Any]:
+    picture, frames = figures.face_strip(sources.tracks / f"{clip.clip_id}.h5", wanted)
+    return {"picture": data_uri(picture, "jpeg"), "frames": frames}

@@ -1,0 +1,110 @@
+"""The folders of all stages, made by hand: seven clips of test, two of val, one of train."""
+
+import csv
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from emotion_pipeline.clips import SPLITS, Clip, write_manifest
+from emotion_pipeline.emotions import EMOTIONS
+from emotion_pipeline.faces.crops import encode_raw
+from emotion_pipeline.params import EvaluateParams
+from emotion_pipeline.report.sources import MODELS, PER_CLIP, STAGES
+from emotion_pipeline.scorefile import ScoreTable, write_scores
+from emotion_pipeline.store import Artifact, write_artifact
+
+PARAMS = EvaluateParams(title="tiny", strip_faces=3, bootstrap_samples=200, seed=1)
+
+HOSTILE = "<script>alert('x')</script> & \"quotes\""
+
+
+def clip(clip_id: str, split: str, label: str) -> Clip:
+    return Clip(clip_id, f"{clip_id}.mp4", split, label, subject=clip_id[0])
+
+
+CLIPS = (
+    clip("a_train", "train", "angry"),
+    clip("b_val", "val", "angry"),
+    clip("c_val", "val", "sad"),
+    clip("d_test", "test", "angry"),
+    clip("e_test", "test", "angry"),
+    clip("f_test", "test", "angry"),
+    clip("g_test", "test", "happy"),
+    clip("h_unlabelled", "test", ""),
+)
+
+ANSWERS = {
+    "a_train": "angry",
+    "b_val": "angry",
+    "c_val": "angry",
+    "d_test": "angry",
+    "e_test": "happy",
+    "f_test": None,
+    "g_test": "happy",
+    "h_unlabelled": "surprise",
+}
+"""By hand: test 2 of 4 right, one absent; angry 1 of 3, happy 1 of 1; train 1 of 1; val 1 of 2."""
+
+
+def score_table(answers: dict[str, str | None]) -> ScoreTable:
+    ids = tuple(sorted(answers))
+    chosen = [answers[i] for i in ids]
+    scores = np.array([[0.4 if e == label else 0.1 for e in EMOTIONS] for label in chosen], np.float32)
+    return ScoreTable(ids, scores, np.array([label is not None for label in chosen]))
+
+
+def write_rows(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "w", newline="") as file:
+        csv.writer(file).writerows([header, *rows])
+
+
+def write_track(data: Path, clip_id: str, faces: int) -> None:
+    pictures = [np.full((224, 224, 3), 10 * i % 256, np.uint8) for i in range(faces)]
+    frames = np.arange(5, 5 + faces, dtype=np.int32)
+    write_artifact(data / "track" / f"{clip_id}.h5", clip_id, Artifact({**encode_raw(pictures), "frame": frames}))
+
+
+def write_data(data: Path, clips: Sequence[Clip], answers: dict[str, str | None]) -> Path:
+    (data / "ingest").mkdir(parents=True)
+    write_manifest(data / "ingest" / "clips.csv", clips)
+    for stage in PER_CLIP:
+        write_rows(data / stage / "failures.csv", ("clip_id", "reason", "detail"), [])
+    for kind, titles in MODELS.items():
+        for name in titles:
+            write_scores(data / STAGES[kind] / name / "scores.h5", score_table(answers))
+    epochs = [(1, 2.0, 1.9, 0.25), (2, 1.5, 1.8, 0.5)]
+    for name in ("train_temporal/vgg_lstm", "train_temporal/c3d_lstm", "finetune_vgg", "finetune_c3d"):
+        write_rows(data / name / "history.csv", ("epoch", "train_loss", "val_loss", "val_accuracy"), epochs[:1])
+    write_rows(
+        data / "train_temporal/vgg_lstm/history.csv", ("epoch", "train_loss", "val_loss", "val_accuracy"), epochs
+    )
+    write_rows(data / "train_temporal/audio_svm/history.csv", ("c", "val_accuracy"), [(0.001, 0.5), (0.01, 0.4)])
+    for i, c in enumerate(clips):
+        write_track(data, c.clip_id, i)
+    return data
+
+
+@pytest.fixture(scope="module")
+def data_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folders, for tests that only read them."""
+    return write_data(tmp_path_factory.mktemp("once") / "data", CLIPS, ANSWERS)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return write_data(tmp_path / "data", CLIPS, ANSWERS)
+
+
+@pytest.fixture
+def without_labels_of(tmp_path: Path) -> Callable[..., Path]:
+    """The same folders where some splits have no labels."""
+
+    def make(*splits: str) -> Path:
+        assert set(splits) <= set(SPLITS)
+        clips = [clip(c.clip_id, c.split, "" if c.split in splits else c.label) for c in CLIPS]
+        return write_data(tmp_path / "-".join(splits), clips, ANSWERS)
+
+    return make

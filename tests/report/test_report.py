@@ -1,0 +1,276 @@
+"""Numbers against hand computation, and what the page must never do."""
+
+import csv
+import filecmp
+import json
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from emotion_pipeline.clips import UserError
+from emotion_pipeline.emotions import EMOTIONS
+from emotion_pipeline.params import TrainFusionParams, TrainTemporalParams
+from emotion_pipeline.report import evaluate, write_tables
+from emotion_pipeline.report.figures import evenly_spaced, face_strip, strip_clip, training_curves
+from emotion_pipeline.report.sources import MODELS, History, read_sources
+from emotion_pipeline.report.tables import accuracies, best, chance, confusion_with_absent, failures_by_clip
+from emotion_pipeline.scorefile import write_scores
+from tests.report.conftest import (
+    ANSWERS,
+    CLIPS,
+    HOSTILE,
+    PARAMS,
+    clip,
+    score_table,
+    write_data,
+    write_rows,
+    write_track,
+)
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def reports(data_once: Path) -> Path:
+    """Made once; no test writes here."""
+    evaluate(data_once, data_once.parent / "reports", PARAMS)
+    return data_once.parent / "reports"
+
+
+def metrics_of(data: Path) -> dict[str, Any]:
+    sources = read_sources(data)
+    write_tables(sources, accuracies(sources, PARAMS), data / "reports")
+    return json.loads((data / "reports" / "metrics.json").read_text())
+
+
+def page_of(data: Path, title: str = "tiny") -> str:
+    evaluate(data, data / "reports", PARAMS.model_copy(update={"title": title}))
+    return (data / "reports" / "report.html").read_text()
+
+
+def test_models_are_those_of_params():
+    assert {*MODELS["temporal"], *MODELS["baseline"]} == set(TrainTemporalParams.model_fields)
+    assert set(MODELS["fusion"]) == set(TrainFusionParams.model_fields)
+
+
+def test_metrics_json_counts_an_absent_clip_as_wrong_and_leaves_unlabelled_ones_out(reports: Path):
+    text = (reports / "metrics.json").read_text()
+    metrics = json.loads(text)
+    expected = {
+        "train": {"accuracy": 1.0, "uar": 1.0, "n": 1, "n_present": 1, "accuracy_present": 1.0},
+        "val": {"accuracy": 0.5, "uar": 0.5, "n": 2, "n_present": 2, "accuracy_present": 0.5},
+        "test": {"accuracy": 0.5, "uar": 0.666667, "n": 4, "n_present": 3, "accuracy_present": 0.666667},
+    }
+    assert metrics == {kind: dict.fromkeys(MODELS[kind], expected) for kind in MODELS}
+    assert text == json.dumps(metrics, indent=2, sort_keys=True) + "\n"
+
+
+def test_modality_that_no_clip_of_a_split_has(data: Path):
+    silent = score_table({**ANSWERS, "b_val": None, "c_val": None})
+    write_scores(data / "train_temporal" / "audio_mlp" / "scores.h5", silent)
+    val = metrics_of(data)["temporal"]["audio_mlp"]["val"]
+    assert val == {"accuracy": 0.0, "uar": 0.0, "n": 2, "n_present": 0, "accuracy_present": None}
+
+
+def test_clip_that_a_score_file_lacks_counts_as_absent(data: Path):
+    known = {clip_id: answer for clip_id, answer in ANSWERS.items() if clip_id != "d_test"}
+    write_scores(data / "train_fusion" / "mean" / "scores.h5", score_table(known))
+    metrics = metrics_of(data)
+    assert metrics["fusion"]["mean"]["test"]["accuracy"] == 0.25
+    assert metrics["fusion"]["mean"]["test"]["n_present"] == 2
+    assert metrics["fusion"]["max"]["test"]["accuracy"] == 0.5
+
+
+def test_clip_that_the_manifest_lacks_is_refused(data: Path):
+    write_scores(data / "train_fusion" / "mean" / "scores.h5", score_table({**ANSWERS, "stranger": "sad"}))
+    with pytest.raises(UserError, match=r"mean/scores\.h5: clip stranger is not in clips\.csv"):
+        read_sources(data)
+
+
+def test_accuracy_csv_has_an_interval_around_each_accuracy(reports: Path):
+    rows = table(reports / "accuracy.csv")
+    assert len(rows) == 11 * 3
+    row = next(r for r in rows if (r["model"], r["split"]) == ("vgg_lstm", "test"))
+    assert (float(row["accuracy"]), row["n"], row["n_present"]) == (0.5, "4", "3")
+    assert 0 <= float(row["low"]) < 0.5 < float(row["high"]) <= 1
+
+
+def test_class_table(reports: Path):
+    rows = {row.pop("class"): row for row in table(reports / "classes.csv")}
+    assert list(rows) == [*EMOTIONS, "unlabelled", "total"]
+    assert rows["angry"] == {"train": "1", "val": "1", "test": "3", "total": "5"}
+    assert rows["fear"] == {"train": "0", "val": "0", "test": "0", "total": "0"}
+    assert rows["unlabelled"]["test"] == "1"
+    assert rows["total"] == {"train": "1", "val": "2", "test": "5", "total": "8"}
+
+
+def test_confusion_csv_is_of_the_test_split(reports: Path):
+    rows = table(reports / "confusion" / "score_tree.csv")
+    assert [tuple(row.values()) for row in rows] == [
+        ("d_test", "test", "angry", "angry"),
+        ("e_test", "test", "angry", "happy"),
+        ("f_test", "test", "angry", "none"),
+        ("g_test", "test", "happy", "happy"),
+    ]
+
+
+def test_confusion_matrix_rows_hold_all_labelled_clips(data_once: Path):
+    sources = read_sources(data_once)
+    counts = confusion_with_absent(sources, sources.models[0])
+    expected = np.zeros((7, 8), int)
+    expected[0, [0, 3, 7]] = 1  # angry: said angry, happy, nothing
+    expected[3, 3] = 1
+    np.testing.assert_array_equal(counts, expected)
+
+
+def test_predictions_hold_unlabelled_clips_too(reports: Path):
+    rows = {row["clip_id"]: row for row in table(reports / "predictions.csv")}
+    assert list(rows) == [c.clip_id for c in CLIPS]
+    assert set(rows["a_train"]) == {"clip_id", "split", "label", *MODELS["fusion"]}
+    assert (rows["h_unlabelled"]["label"], rows["h_unlabelled"]["moddrop"]) == ("", "surprise")
+    assert rows["f_test"]["mean"] == "none"
+
+
+def test_chance_is_over_the_classes_that_occur_and_the_commonest_is_taken_from_train(tmp_path: Path):
+    clips = [clip("a_train", "train", "happy"), *CLIPS[1:]]
+    sources = read_sources(write_data(tmp_path / "happy", clips, ANSWERS))
+    assert chance(sources, "test") == (1 / 2, 1 / 4)  # angry (3 clips) and happy (1); train has happy only
+    assert chance(sources, "val") == (1 / 2, 0)
+
+
+def test_best_marks_all_equal_ones():
+    rows = [
+        {"kind": "fusion", "split": "test", "accuracy": a, "model": m}
+        for m, a in (("mean", 0.5), ("max", 0.7), ("moddrop", 0.7))
+    ]
+    other = {"kind": "temporal", "split": "val", "accuracy": 0.9, "model": "audio_mlp"}
+    assert [row["model"] for row in best([*rows, other], "test")] == ["max", "moddrop"]
+
+
+@pytest.mark.parametrize(("without", "reported"), [(("test",), "val"), (("test", "val"), "train")])
+def test_split_without_labels_is_left_out(
+    without_labels_of: Callable[..., Path], without: tuple[str, ...], reported: str
+):
+    data = without_labels_of(*without)
+    page = page_of(data)
+    metrics = json.loads((data / "reports" / "metrics.json").read_text())
+    assert set(metrics["fusion"]["mean"]) == {"train", "val", "test"} - set(without)
+    assert {row["split"] for row in table(data / "reports" / "confusion" / "mean.csv")} == {reported}
+    assert f"<em>{reported}</em>. Rows are the true classes" in page
+
+
+def test_nothing_to_evaluate_is_said(without_labels_of: Callable[..., Path]):
+    with pytest.raises(UserError, match=r"clips\.csv: no clip of a split has a label"):
+        read_sources(without_labels_of("train", "val", "test"))
+
+
+def test_text_from_outside_is_escaped(tmp_path: Path):
+    clips = [clip("<b>id", "val", "angry"), *CLIPS]
+    data = write_data(tmp_path / "hostile", clips, {**ANSWERS, "<b>id": "angry"})
+    write_rows(data / "track" / "failures.csv", ("clip_id", "reason", "detail"), [("<i>x", "no_face", HOSTILE)])
+    page = page_of(data, title="<u>name")
+    assert "&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt; &amp; &#34;quotes&#34;" in page
+    assert not re.search(r"<(script|b>id|i>x|u>name)", page)
+    assert "&lt;i&gt;x" in page
+    assert "&lt;u&gt;name" in page
+
+
+class Links(HTMLParser):
+    """All that a browser would fetch, and every element that could run something."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.targets: list[str] = []
+        self.tags: set[str] = set()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.targets += [str(value) for name, value in attrs if name in ("src", "href", "srcset", "data")]
+
+
+def test_page_needs_nothing_beside_it(reports: Path):
+    page = (reports / "report.html").read_text()
+    links = Links()
+    links.feed(page)
+    assert links.targets
+    assert all(target.startswith(("data:image/", "#")) for target in links.targets)
+    assert not links.tags & {"script", "link", "iframe", "object"}
+    assert "@import" not in page
+    assert "url(" not in page
+
+
+def test_same_input_gives_the_same_bytes(data_once: Path, reports: Path, tmp_path: Path):
+    evaluate(data_once, tmp_path / "again", PARAMS)
+    files = [str(f.relative_to(reports)) for f in reports.rglob("*") if f.is_file()]
+    assert len(files) == 6 + 11
+    assert filecmp.cmpfiles(reports, tmp_path / "again", files, shallow=False) == (files, [], [])
+
+
+def test_failures_are_listed_by_stage_and_joined_by_clip_on_the_page(data: Path):
+    for stage in ("track", "extract_vgg"):
+        write_rows(data / stage / "failures.csv", ("clip_id", "reason", "detail"), [("f_test", "no_face", "in none")])
+    page = page_of(data)
+    rows = [tuple(row.values()) for row in table(data / "reports" / "failures.csv")]
+    assert rows == [("track", "f_test", "no_face", "in none"), ("extract_vgg", "f_test", "no_face", "in none")]
+    joined = failures_by_clip(read_sources(data).failures)
+    assert joined == [("f_test", "no_face", "in none", ["track", "extract_vgg"])]
+    assert "None in ingest, detect, align, extract_c3d, extract_audio." in page
+
+
+def test_no_failures(reports: Path):
+    assert table(reports / "failures.csv") == []
+    assert (reports / "failures.csv").read_text() == "stage,clip_id,reason,detail\n"
+    assert "No stage listed a clip" in (reports / "report.html").read_text()
+
+
+def test_strip_takes_the_first_clip_with_enough_faces_else_the_one_with_most(tmp_path: Path):
+    clips = [clip(name, "test", "sad") for name in ("a", "b", "c", "d")]
+    for name, faces in (("a", 0), ("b", 2), ("d", 4)):  # c failed: it has no file
+        write_track(tmp_path, name, faces)
+    tracks = tmp_path / "track"
+    assert strip_clip(clips, tracks, 2) == clips[1]
+    assert strip_clip(clips, tracks, 9) == clips[3]
+    assert strip_clip(clips[:1], tracks, 1) is None
+
+
+def test_strip_falls_back_on_another_split_and_says_where_no_clip_shows_a_face(reports: Path):
+    page = (reports / "report.html").read_text()
+    assert "<code>c_val</code>, val, frames 5 to 6" in page  # sad is in val only
+    assert page.count("no labelled clip of this class shows a face") == 4  # all but angry, happy, sad
+
+
+def test_strip_shows_the_faces_in_order(tmp_path: Path):
+    write_track(tmp_path, "a", 5)  # face i is 10 i grey, of frame 5 + i
+    picture, frames = face_strip(tmp_path / "track" / "a.h5", 3)
+    grey = cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_GRAYSCALE)
+    assert frames == [5, 7, 9]
+    np.testing.assert_allclose(grey[56, [56, 168, 280]], [0, 20, 40], atol=2)
+
+
+@pytest.mark.parametrize(("length", "wanted", "rows"), [(9, 3, [0, 4, 8]), (2, 3, [0, 1]), (1, 3, [0]), (5, 1, [0])])
+def test_evenly_spaced(length: int, wanted: int, rows: list[int]):
+    assert evenly_spaced(length, wanted) == rows
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"epoch": [1.0], "train_loss": [2.0], "val_loss": [float("nan")]},
+        {"c": [0.1], "val_accuracy": [0.5]},
+        {"epoch": [], "train_loss": []},
+        {"epoch": [1.0, 2.0], "seconds": [3.0, 4.0]},
+    ],
+)
+def test_curves_of_small_and_odd_histories(columns: dict[str, list[float]]):
+    picture = training_curves(History("a model", next(iter(columns)), columns))
+    assert picture.startswith(b"<?xml")
+    assert b"<dc:date>" not in picture
