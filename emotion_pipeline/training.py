@@ -11,6 +11,7 @@ from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from emotion_pipeline.clips import UserError
 from emotion_pipeline.store import atomic
@@ -73,7 +74,7 @@ def fit(
     """
     history: list[Epoch] = []
     best, best_epoch, state = math.inf, 0, _copy(model)
-    for epoch in range(epochs):
+    for epoch in tqdm(range(epochs), desc="training", unit="epoch", disable=None):
         model.train()
         train_loss, _ = _pass(train_batches(epoch), lambda b, e=epoch: step(b, e), optimizer)  # type: ignore[misc]
         model.eval()

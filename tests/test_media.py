@@ -1,6 +1,5 @@
 """Reading videos: every picture once, in order; sound at one rate; bad files named."""
 
-
 import numpy as np
 import pytest
 

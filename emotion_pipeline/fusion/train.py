@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from emotion_pipeline.clips import Clip, UserError
 from emotion_pipeline.dataset import Standardisation, bucketed, labelled_rows, standardisation_of, standardise
+from emotion_pipeline.device import device_of
 from emotion_pipeline.emotions import EMOTIONS
 from emotion_pipeline.fusion import SCORE_FUSIONS
 from emotion_pipeline.fusion.moddrop import ModDropFusion
@@ -71,7 +72,7 @@ Labelled = tuple[Batch, Int[Tensor, " b"]]
 
 
 def train_fusion(
-    name: str, clips: Sequence[Clip], temporal: Path, params: FusionParams, out: Path, device: str = "cpu"
+    name: str, clips: Sequence[Clip], temporal: Path, params: FusionParams, out: Path, device: str = "auto"
 ) -> None:
     """Fuse `<temporal>/<model>/scores.h5` of `params.models` and write `out`/scores.h5.
 
@@ -85,7 +86,7 @@ def train_fusion(
     """
     try:
         inputs = read_inputs(temporal, params.models, [c.clip_id for c in clips])
-        scores = FUSERS[type(params)](name, clips, inputs, params, out, device)
+        scores = FUSERS[type(params)](name, clips, inputs, params, out, str(device_of(device)))
     except UserError as error:
         raise UserError(f"train_fusion.{name}: {error}") from error
     write_scores(out / "scores.h5", ScoreTable(inputs.clip_ids, scores, inputs.any_model))

@@ -24,6 +24,7 @@ from emotion_pipeline.dataset import (
     standardisation_of,
     standardise,
 )
+from emotion_pipeline.device import device_of
 from emotion_pipeline.emotions import EMOTIONS
 from emotion_pipeline.modelfile import write_model
 from emotion_pipeline.params import C3dLstmParams, FitParams, LstmParams, MlpParams, Section, SvmParams
@@ -67,7 +68,7 @@ class Trained:
 
 
 def train_temporal(
-    name: str, clips: Sequence[Clip], features: Path, params: Section, out: Path, device: str = "cpu"
+    name: str, clips: Sequence[Clip], features: Path, params: Section, out: Path, device: str = "auto"
 ) -> None:
     """Fit the model of `params` and write `out`/scores.h5, model.safetensors and history.csv.
 
@@ -76,7 +77,7 @@ def train_temporal(
     """
     try:
         data = _data(clips, features, params)
-        trained = TRAINERS[type(params)](data, params, torch.device(device))
+        trained = TRAINERS[type(params)](data, params, device_of(device))
     except UserError as error:
         raise UserError(f"train_temporal.{name}: {error}") from error
     present = data.sequences.lengths > 0

@@ -1,0 +1,127 @@
+"""The 3D network of section 2.4: C3D as in Sports-1M, and its second fully connected layer for windows of 16 faces."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor, nn
+
+from emotion_pipeline.device import device_of
+from emotion_pipeline.faces.crops import read_faces
+from emotion_pipeline.features.network import FaceNetwork, Preprocessing, describe, start_at_random
+from emotion_pipeline.features.weights import WEIGHTS, load_network
+from emotion_pipeline.params import ExtractC3dParams, RuntimeParams
+from emotion_pipeline.store import Artifact, read_attributes
+
+WINDOW = 16
+"""Frames of a window."""
+
+BLOCKS = (("1", 64), ("2", 128), ("3a", 256), ("3b", 256), ("4a", 512), ("4b", 512), ("5a", 512), ("5b", 512))
+"""Name and units of the 3 x 3 x 3 convolutions (Tran et al. 2015, figure 3)."""
+
+STANDARD = WEIGHTS["c3d.pickle"].preprocessing
+
+
+class C3D(FaceNetwork):
+    """C3D (Tran et al. 2015, arXiv:1412.0767, figure 3) as trained on Sports-1M; 79,991,015 parameters for 487 classes.
+
+    Layer names are those of `c3d.pickle`. The last pooling rounds up, as Caffe's does: its windows over the 7 x 7 map
+    begin at 0, 2, 4, 6. Deviation: dropout only before the last layer, none after fc6.
+    """
+
+    name = "c3d"
+    descriptor = "fc7"
+
+    def __init__(
+        self,
+        classes: int,
+        width: float = 1.0,
+        keep_probability: float = 1.0,
+        preprocessing: Preprocessing = STANDARD,
+    ):
+        super().__init__(classes, width, keep_probability, preprocessing)
+        inputs = 3
+        for name, count in BLOCKS:
+            self.add_module(f"conv{name}", nn.Conv3d(inputs, self.units(count), 3, padding=1))
+            inputs = self.units(count)
+        self.fc6 = nn.Linear(inputs * 4 * 4, self.units(4096))
+        self.fc7 = nn.Linear(self.units(4096), self.units(4096))
+        self.fc8 = nn.Linear(self.units(4096), classes)
+        start_at_random(self)
+        self.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+
+    def forward(
+        self, windows: Float[Tensor, "b 3 16 112 112"], rectified: bool = True
+    ) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b k"]]:
+        """fc7, after its rectifier or before, and the logits."""
+        x = windows
+        for name, _ in BLOCKS:
+            x = F.relu(self.get_submodule(f"conv{name}")(x))
+            if not name.endswith("a"):
+                x = F.max_pool3d(x, (1, 2, 2) if name == "1" else 2, ceil_mode=name == "5b")
+        fc7 = self.fc7(F.relu(self.fc6(x.flatten(1))))
+        positive = F.relu(fc7)
+        return positive if rectified else fc7, self.fc8(self.dropout(positive))
+
+
+def window_starts(frames: int, overlap: int) -> Int[np.ndarray, " w"]:
+    """First frames of a sequence's windows of 16: 0, step, 2 step ... while inside it, with step = 16 - overlap."""
+    return np.arange(0, frames, WINDOW - overlap)
+
+
+def window_frames(frames: int, starts: Int[np.ndarray, " w"]) -> Int[np.ndarray, "w 16"]:
+    """Frame numbers of windows. Beyond its end the sequence goes on from its beginning: it is padded by itself."""
+    return (starts[:, None] + np.arange(WINDOW)) % max(frames, 1)
+
+
+def padded_frames(frames: int, starts: Int[np.ndarray, " w"]) -> Int[np.ndarray, " w"]:
+    """How many of each window's 16 frames lie beyond the end of the sequence."""
+    return np.maximum(starts + WINDOW - frames, 0)
+
+
+def small_faces(track: Path, pixels: int = STANDARD.pixels) -> UInt8[np.ndarray, "t h w 3"]:
+    """The faces of a track, RGB, each pixel the mean of those it covers (section 2.4: resized to 112 x 112)."""
+    faces = read_faces(track)
+    small = np.empty((len(faces), pixels, pixels, 3), np.uint8)
+    for i, face in enumerate(faces):
+        small[i] = cv2.resize(face, (pixels, pixels), interpolation=cv2.INTER_AREA)
+    return small
+
+
+def c3d_clip(files: Sequence[Path], params: ExtractC3dParams, runtime: RuntimeParams) -> Artifact:
+    """fc7 and scores of every window of a clip, one group per overlap k.
+
+    `overlap_<k>/features` (w, d), `/scores` (w, 7), `/start` (w,) as positions in the face sequence, `/padded` (w,).
+    A window of several overlaps is computed once. `files`: the clip's face sequence, the network. Without a face all
+    have length 0.
+    """
+    track, weights = files
+    network = _loaded(weights, weights.stat().st_mtime_ns, runtime.device)
+    faces = small_faces(track)
+    starts = {k: window_starts(len(faces), k) for k in params.overlaps}
+    every = np.unique(np.concatenate([*starts.values(), np.zeros(0, int)]))
+    frames = window_frames(len(faces), every)
+    batches = (faces[frames[i : i + runtime.batch]] for i in range(0, len(every), runtime.batch))
+    features, scores = describe(network, batches, params.rectified)
+    arrays = {}
+    for k, own in starts.items():
+        rows = np.searchsorted(every, own)
+        arrays[f"overlap_{k}/features"] = features[rows]
+        arrays[f"overlap_{k}/scores"] = scores[rows]
+        arrays[f"overlap_{k}/start"] = own.astype(np.int32)
+        arrays[f"overlap_{k}/padded"] = padded_frames(len(faces), own).astype(np.int32)
+    return Artifact(
+        arrays,
+        {"layer": network.descriptor, "rectified": params.rectified, "width": network.width},
+        absent=str(read_attributes(track).get("absent", "")),
+    )
+
+
+@lru_cache(maxsize=1)
+def _loaded(path: Path, _changed: int, device: str) -> C3D:
+    return load_network(path, C3D).to(device_of(device))

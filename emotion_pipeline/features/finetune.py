@@ -1,0 +1,206 @@
+"""Fine-tuning the two face networks for the seven emotions: sections 2.3 and 2.4 of the paper."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor, nn
+
+from emotion_pipeline.device import device_of
+from emotion_pipeline.features.c3d import C3D, small_faces, window_frames, window_starts
+from emotion_pipeline.features.network import FaceNetwork, normalise_on, prepare
+from emotion_pipeline.features.stills import Stills, batches
+from emotion_pipeline.features.vgg_face import VGGFace
+from emotion_pipeline.features.weights import save_network, starting_network
+from emotion_pipeline.features.windows import CLIPS_AT_ONCE, WINDOWS, frame_counts, window_batches
+from emotion_pipeline.params import FinetuneC3dParams, FinetuneVggParams, RuntimeParams, TemperatureParams
+from emotion_pipeline.training import Epoch, Step, adamw, fit, history_rows, seed_torch, write_rows
+
+WARM_UP = 10
+"""Steps over which the learning rate rises: without normalisation layers, large first steps end the learning."""
+
+LARGEST_GRADIENT = 5.0
+"""Norm to which larger gradients are shortened."""
+
+AT_ONCE = 16
+"""Faces or windows in memory together where no gradient is kept: a clip can have any number of them."""
+
+
+class Batch(NamedTuple):
+    """Pictures, or windows of pictures, as uint8 RGB; class and weight of each. Weights average 1 over an epoch."""
+
+    faces: UInt8[np.ndarray, "b *t h w 3"]
+    labels: Int[np.ndarray, " b"]
+    weights: Float[np.ndarray, " b"]
+
+
+def finetune_vgg(
+    train: Stills, held_out: Stills, params: FinetuneVggParams, runtime: RuntimeParams, weights: Path | None = None
+) -> tuple[VGGFace, list[Epoch]]:
+    """Train VGG-Face for the seven classes on still faces; `weights` is where it starts (None: at random).
+
+    Section 2.3: jitter of scale, rotation and flip, dropout before the last layer; early stop on the held-out part.
+    """
+    seed_torch(params.seed)
+    network = starting_network(VGGFace, params.width, params.keep_probability, weights)
+    pixels = network.preprocessing.pixels
+
+    def train_batches(epoch: int) -> Iterator[Batch]:
+        rng = np.random.default_rng([params.seed, epoch])
+        for faces, labels in batches(train, params.batch_images, pixels, params.jitter, rng):
+            yield Batch(faces, labels, np.ones(len(labels)))
+
+    def held_out_batches() -> Iterator[Batch]:
+        for faces, labels in batches(held_out, params.batch_images, pixels):
+            yield Batch(faces, labels, np.ones(len(labels)))
+
+    history = _fit(network, params, runtime, weights, _mean_of_items, train_batches, held_out_batches)
+    return network, history
+
+
+def finetune_c3d(
+    train: Mapping[Path, int],
+    val: Mapping[Path, int],
+    params: FinetuneC3dParams,
+    runtime: RuntimeParams,
+    weights: Path | None = None,
+) -> tuple[C3D, list[Epoch]]:
+    """Train C3D for the seven classes on windows of face sequences; `train` and `val`: track file -> class.
+
+    Section 2.4. `params.windows` says which windows of a clip are learnt from: the `central` one, one at `random`,
+    `all`, or `weighted`: all alike for `uniform_epochs`, then weighted by equation 1 with the scores that the network,
+    without dropout, gives them at the start of each epoch. A clip of val is scored by the mean over its windows.
+    """
+    seed_torch(params.seed)
+    network = starting_network(C3D, params.width, params.keep_probability, weights)
+    read = lru_cache(CLIPS_AT_ONCE)(small_faces)
+    frames, val_frames = frame_counts(train, "train"), frame_counts(val, "val")
+
+    def train_batches(epoch: int) -> Iterator[Batch]:
+        rng = np.random.default_rng([params.seed, epoch])
+        starts = {path: WINDOWS[params.windows](n, params.overlap, rng) for path, n in frames.items()}
+        weight_of = {path: np.ones(len(own)) for path, own in starts.items()}
+        if params.windows == "weighted" and epoch >= params.uniform_epochs:
+            heat = temperature(params.temperature, epoch - params.uniform_epochs)
+            mean = sum(map(len, starts.values())) / len(starts)  # windows of a clip; the weights of a clip sum to 1
+            for path, own in starts.items():
+                faces = read(path)[window_frames(frames[path], own)]
+                s = negative_log_scores(network, faces, train[path])
+                weight_of[path] = window_weights(s, heat) * mean
+        for faces, paths, weight in window_batches(
+            frames, starts, weight_of, read, params.batch_windows, params.flip, rng
+        ):
+            yield Batch(faces, np.array([train[path] for path in paths]), weight)
+
+    def val_batches() -> Iterator[Batch]:
+        for path, n in val_frames.items():
+            faces = read(path)[window_frames(n, window_starts(n, params.overlap))]
+            yield Batch(faces, np.full(len(faces), val[path]), np.ones(len(faces)))
+
+    history = _fit(network, params, runtime, weights, _mean_of_windows, train_batches, val_batches)
+    return network, history
+
+
+def window_weights(s: Float[np.ndarray, " w"], temperature: float) -> Float[np.ndarray, " w"]:
+    """Equation 1: w_j = exp(-s_j / T), normalised to sum to 1 over the windows of one video.
+
+    The paper calls s "the score". For the equation to favour the best-scoring windows, as the text says, s must fall
+    as the score rises: s is the negative logarithm of the probability that the network gives the true class. So
+    w_j is proportional to p_j ** (1 / T). T -> infinity: all windows alike. T = 0, the limit: the best window alone
+    (equally the best ones). Finite for every T >= 0.
+    """
+    excess = s - s.min()
+    if temperature == 0:
+        weights = (excess == 0).astype(np.float64)
+    else:
+        with np.errstate(over="ignore"):  # beyond the largest number the weight is 0, as it should be
+            weights = np.exp(-excess / temperature)
+    return weights / weights.sum()
+
+
+def temperature(params: TemperatureParams, epoch: int) -> float:
+    """T of equation 1, falling with the epoch, counted from 0 at the first weighted one."""
+    return max(params.last, params.first * params.factor**epoch)
+
+
+@torch.no_grad()
+def negative_log_scores(
+    network: FaceNetwork, windows: UInt8[np.ndarray, "w t h w2 3"], label: int
+) -> Float[np.ndarray, " w"]:
+    """s of equation 1 for each window of a video of class `label`; the network is left in its mode."""
+    training = network.training
+    network.eval()
+    logits = _logits(network, windows, AT_ONCE)
+    network.train(training)
+    return -logits.log_softmax(dim=1)[:, label].double().cpu().numpy()
+
+
+def write_finetuned(folder: Path, network: FaceNetwork, history: Sequence[Epoch]) -> None:
+    """Write `network.safetensors` and `history.csv`."""
+    save_network(folder / "network.safetensors", network)
+    write_rows(folder / "history.csv", history_rows(history))
+
+
+def _fit(
+    network: FaceNetwork,
+    params: FinetuneVggParams | FinetuneC3dParams,
+    runtime: RuntimeParams,
+    weights: Path | None,
+    validate: Callable[[Tensor, Int[Tensor, " b"]], Step],
+    train_batches: Callable[[int], Iterable[Batch]],
+    val_batches: Callable[[], Iterable[Batch]],
+) -> list[Epoch]:
+    device = device_of(runtime.device)
+    network.to(device)
+    if weights is None:
+        first = next(iter(train_batches(0)))
+        normalise_on(network, prepare(torch.from_numpy(first.faces).to(device), network.preprocessing))
+    optimizer = adamw(network, [""], params.learning_rate, params.weight_decay)
+    _tame(optimizer, network, params.learning_rate)
+
+    def step(batch: Batch, epoch: int) -> Step:
+        logits = _logits(network, batch.faces, len(batch.faces) if network.training else AT_ONCE)
+        labels = torch.from_numpy(batch.labels).to(logits.device)
+        if not network.training:
+            return validate(logits, labels)
+        weights = torch.from_numpy(batch.weights).to(logits)
+        loss = (weights * F.cross_entropy(logits, labels, reduction="none")).mean()
+        return Step(loss, len(labels), (logits.argmax(1) == labels).sum())
+
+    return fit(network, optimizer, step, train_batches, val_batches, params.epochs, params.patience)
+
+
+def _tame(optimizer: torch.optim.Optimizer, network: nn.Module, learning_rate: float) -> None:
+    """Before each step: shorten large gradients, set the learning rate of the warm-up."""
+    taken = 0
+
+    def before_step(optimizer: torch.optim.Optimizer, *_: object) -> None:
+        nonlocal taken
+        taken += 1
+        nn.utils.clip_grad_norm_(network.parameters(), LARGEST_GRADIENT)
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate * min(1.0, taken / WARM_UP)
+
+    optimizer.register_step_pre_hook(before_step)
+
+
+def _mean_of_items(logits: Float[Tensor, "b k"], labels: Int[Tensor, " b"]) -> Step:
+    """Each item of the batch by itself."""
+    return Step(F.cross_entropy(logits, labels), len(labels), (logits.argmax(1) == labels).sum())
+
+
+def _mean_of_windows(logits: Float[Tensor, "b k"], labels: Int[Tensor, " b"]) -> Step:
+    """The batch as the windows of one clip, whose score is the mean of theirs."""
+    scores = logits.softmax(dim=1).mean(dim=0)
+    return Step(-scores[labels[0]].clamp_min(1e-12).log(), 1, (scores.argmax() == labels[0]).long())
+
+
+def _logits(network: FaceNetwork, faces: UInt8[np.ndarray, "n *t h w 3"], at_once: int) -> Float[Tensor, "n k"]:
+    device = next(network.parameters()).device
+    parts = [torch.from_numpy(faces[i : i + at_once]).to(device) for i in range(0, len(faces), at_once)]
+    return torch.cat([network(prepare(part, network.preprocessing))[1] for part in parts])

@@ -1,0 +1,95 @@
+"""What the two face networks have in common: their input, their start, and how they are run over many faces."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """From a picture to the network's input: (pixel - mean) * scale, pixels 0-255, channels and mean in `order`."""
+
+    pixels: int
+    order: Literal["RGB", "BGR"]
+    mean: tuple[float, float, float]
+    scale: float
+
+
+class FaceNetwork(nn.Module):
+    """A network that ends in fc6, fc7, fc8 and gives a descriptor and logits.
+
+    `width` multiplies the number of units of every layer but fc8. The last layer keeps `keep_probability` of its
+    inputs in training (section 2.3).
+    """
+
+    name: str
+    descriptor: str  # the layer that describes
+
+    def __init__(self, classes: int, width: float, keep_probability: float, preprocessing: Preprocessing):
+        super().__init__()
+        self.classes, self.width, self.preprocessing = classes, width, preprocessing
+        self.dropout = nn.Dropout(1 - keep_probability)
+
+    def units(self, count: int) -> int:
+        """Units of a layer that has `count` at width 1."""
+        return max(1, round(count * self.width))
+
+
+def start_at_random(network: FaceNetwork) -> None:
+    """He initialisation for rectifiers (arXiv:1502.01852, Eq. 10); the last layer near zero: no class is preferred."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.Conv3d | nn.Linear):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+            nn.init.constant_(module.get_parameter("bias"), 0)
+    nn.init.normal_(network.get_parameter("fc8.weight"), std=0.01)
+
+
+@torch.no_grad()
+def normalise_on(network: FaceNetwork, inputs: Float[Tensor, "b 3 *t h w"]) -> None:
+    """Shift and scale every layer but the last so that each of its units has mean 0 and variance 1 on these inputs.
+
+    Salimans and Kingma 2016, arXiv:1602.07868, section 3. A random start of this depth otherwise maps all faces to
+    nearly the same descriptor, and hardly learns. To be used on a random start only.
+    """
+
+    def normalise(layer: nn.Module, _: object, output: Tensor) -> Tensor:
+        mean, spread = output.transpose(0, 1).flatten(1).mean(1), output.transpose(0, 1).flatten(1).std(1) + 1e-6
+        weight, bias = layer.get_parameter("weight"), layer.get_parameter("bias")
+        weight.div_(spread.reshape(-1, *[1] * (weight.ndim - 1)))
+        bias.sub_(mean).div_(spread)
+        shape = (-1, *[1] * (output.ndim - 2))
+        return (output - mean.reshape(shape)) / spread.reshape(shape)
+
+    layers = [layer for name, layer in network.named_children() if name not in ("dropout", "fc8")]
+    hooks = [layer.register_forward_hook(normalise) for layer in layers]
+    network(inputs)
+    for hook in hooks:
+        hook.remove()
+
+
+def prepare(faces: UInt8[Tensor, "b *t h w 3"], how: Preprocessing) -> Float[Tensor, "b 3 *t h w"]:
+    """RGB pictures (or windows of them) as the network's input, in channels-last memory."""
+    mean = torch.tensor(how.mean, device=faces.device)
+    values = faces.flip(-1) if how.order == "BGR" else faces
+    return ((values - mean) * how.scale).movedim(-1, 1)
+
+
+@torch.inference_mode()
+def describe(
+    network: FaceNetwork, batches: Iterable[UInt8[np.ndarray, "b *t h w 3"]], rectified: bool
+) -> tuple[Float[np.ndarray, "n d"], Float[np.ndarray, "n k"]]:
+    """Descriptor and softmax scores of all faces (or windows), in their order; runs where the network is."""
+    device = next(network.parameters()).device
+    features = [np.zeros((0, getattr(network, network.descriptor).out_features), np.float32)]
+    scores = [np.zeros((0, network.classes), np.float32)]
+    for batch in batches:
+        inputs = prepare(torch.from_numpy(batch).to(device), network.preprocessing)
+        described, logits = network(inputs, rectified=rectified)
+        features.append(described.cpu().numpy())
+        scores.append(logits.softmax(dim=1).cpu().numpy())
+    return np.concatenate(features), np.concatenate(scores)

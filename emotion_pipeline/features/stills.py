@@ -1,0 +1,129 @@
+"""Pictures of faces for fine-tuning the 2D network, section 2.3: read, held out, jittered, batched."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from jaxtyping import Float, Int, UInt8
+from numpy.random import Generator
+
+from emotion_pipeline.clips import UserError
+from emotion_pipeline.emotions import EMOTIONS
+from emotion_pipeline.faces.crops import JPEG, read_faces
+from emotion_pipeline.params import FinetuneVggParams, JitterParams
+
+PARTS = ("Training", "PublicTest")
+"""Parts of FER2013 that are trained on (section 2.3); the private test part is never read here."""
+
+NONE = JitterParams(scale=0, rotation_degrees=0, flip=False)
+
+
+@dataclass(frozen=True)
+class Stills:
+    """n encoded pictures, a name for messages and the class of each. Decoded when needed: memory stays small."""
+
+    names: tuple[str, ...]
+    encoded: tuple[bytes, ...]
+    labels: Int[np.ndarray, " n"]
+
+    def part(self, rows: Int[np.ndarray, " k"]) -> "Stills":
+        """Some of the pictures."""
+        return Stills(tuple(self.names[i] for i in rows), tuple(self.encoded[i] for i in rows), self.labels[rows])
+
+
+def training_stills(
+    params: FinetuneVggParams, train: Mapping[Path, int], val: Mapping[Path, int]
+) -> tuple[Stills, Stills]:
+    """What is trained on and what is held out, by `params.images`.
+
+    `stills`: the FER2013 layout, a part of it held out at random; `clips`: faces of the labelled clips of train,
+    those of val held out. `train`, `val`: track file -> class.
+    """
+    if params.images == "stills":
+        return hold_out(read_stills(Path(params.stills)), params.held_out, np.random.default_rng(params.seed))
+    return stills_of_tracks(train, params.frames_per_clip), stills_of_tracks(val, params.frames_per_clip)
+
+
+def read_stills(folder: Path) -> Stills:
+    """The pictures of a folder in the layout of FER2013: `Training|PublicTest/<class>/<file>`, classes in any case.
+
+    Raises UserError where there is none, or a class that is not one of the seven.
+    """
+    names, encoded, labels = [], [], []
+    for path in sorted(p for part in PARTS for p in (folder / part).glob("*/*")):
+        label = path.parent.name.lower()
+        if label not in EMOTIONS:
+            raise UserError(f"{path.parent}: expected a folder named as one of {', '.join(EMOTIONS)}")
+        names.append(str(path))
+        encoded.append(path.read_bytes())
+        labels.append(EMOTIONS.index(label))
+    if not names:
+        raise UserError(f"{folder}: no pictures in {folder}/Training/<class>/; finetune_vgg.stills names this folder")
+    return Stills(tuple(names), tuple(encoded), np.array(labels))
+
+
+def stills_of_tracks(tracks: Mapping[Path, int], per_clip: int) -> Stills:
+    """At most `per_clip` faces of each track file, evenly spaced over it, with the class of its clip."""
+    names, encoded, labels = [], [], []
+    for track in sorted(tracks):
+        faces = read_faces(track)
+        for row in np.unique(np.linspace(0, len(faces) - 1, per_clip).round().astype(int)) if len(faces) else ():
+            names.append(f"{track}, face {row}")
+            encoded.append(cv2.imencode(".jpg", faces[row][..., ::-1], JPEG)[1].tobytes())
+            labels.append(tracks[track])
+    if not names:
+        raise UserError(
+            f"finetune_vgg: no face in any of {len(tracks)} labelled clips; see failures.csv of stage track"
+        )
+    return Stills(tuple(names), tuple(encoded), np.array(labels))
+
+
+def hold_out(stills: Stills, share: float, rng: Generator) -> tuple[Stills, Stills]:
+    """Split at random into the larger part and `share` of every class, at least one picture of each."""
+    held: list[int] = []
+    for label in np.unique(stills.labels):
+        rows = rng.permutation(np.flatnonzero(stills.labels == label))
+        held += rows[: max(1, round(share * len(rows)))].tolist()
+    chosen = np.isin(np.arange(len(stills.labels)), held)
+    return stills.part(np.flatnonzero(~chosen)), stills.part(np.flatnonzero(chosen))
+
+
+def batches(
+    stills: Stills, batch: int, pixels: int, jitter: JitterParams = NONE, rng: Generator | None = None
+) -> Iterator[tuple[UInt8[np.ndarray, "b p p 3"], Int[np.ndarray, " b"]]]:
+    """All pictures as (p, p) RGB with their classes: in order and unchanged, or with `rng` shuffled and jittered."""
+    order = np.arange(len(stills.labels)) if rng is None else rng.permutation(len(stills.labels))
+    for rows in np.split(order, range(batch, len(order), batch)):
+        pictures = [_decode(stills, int(row)) for row in rows]
+        warps = [_random_warp(jitter, rng) for _ in rows] if rng else [np.eye(2)] * len(rows)
+        yield np.stack([warped(p, pixels, w) for p, w in zip(pictures, warps, strict=True)]), stills.labels[rows]
+
+
+def warped(
+    picture: UInt8[np.ndarray, "h w 3"], pixels: int, change: Float[np.ndarray, "2 2"]
+) -> UInt8[np.ndarray, "p p 3"]:
+    """The picture resized to `pixels` square and turned about its centre by the linear map `change`, bilinear."""
+    if max(picture.shape[:2]) > pixels:
+        picture = cv2.resize(picture, (pixels, pixels), interpolation=cv2.INTER_AREA)
+    height, width = picture.shape[:2]
+    linear = change @ np.diag([pixels / width, pixels / height])
+    offset = (pixels - 1) / 2 - linear @ [(width - 1) / 2, (height - 1) / 2]
+    matrix = np.column_stack([linear, offset])
+    return cv2.warpAffine(picture, matrix, (pixels, pixels), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+
+def _random_warp(jitter: JitterParams, rng: Generator) -> Float[np.ndarray, "2 2"]:
+    scale = rng.uniform(1 - jitter.scale, 1 + jitter.scale)
+    angle = np.deg2rad(rng.uniform(-jitter.rotation_degrees, jitter.rotation_degrees))
+    mirror = -1.0 if jitter.flip and rng.random() < 0.5 else 1.0
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    return scale * turn @ np.diag([mirror, 1.0])
+
+
+def _decode(stills: Stills, row: int) -> UInt8[np.ndarray, "h w 3"]:
+    picture = cv2.imdecode(np.frombuffer(stills.encoded[row], np.uint8), cv2.IMREAD_COLOR_RGB)
+    if picture is None:
+        raise UserError(f"{stills.names[row]}: not a picture; remove or replace it")
+    return picture

@@ -1,0 +1,73 @@
+"""Windows of 16 faces for fine-tuning the 3D network, section 2.4: chosen, shuffled, batched."""
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Int, UInt8
+from numpy.random import Generator
+
+from emotion_pipeline.clips import UserError
+from emotion_pipeline.features.c3d import WINDOW, window_frames, window_starts
+from emotion_pipeline.store import read_array
+
+CLIPS_AT_ONCE = 128
+"""Clips whose windows are shuffled together, and whose decoded faces are in memory together."""
+
+Starts = Int[np.ndarray, " w"]
+Read = Callable[[Path], UInt8[np.ndarray, "t h w 3"]]
+
+
+def _central(frames: int, overlap: int, rng: Generator) -> Starts:
+    return np.array([max(0, (frames - WINDOW) // 2)])
+
+
+def _random(frames: int, overlap: int, rng: Generator) -> Starts:
+    return rng.integers(0, max(1, frames - WINDOW + 1), size=1)
+
+
+def _all(frames: int, overlap: int, rng: Generator) -> Starts:
+    return window_starts(frames, overlap)
+
+
+WINDOWS = {"central": _central, "random": _random, "all": _all, "weighted": _all}
+"""Windows of a sequence that one epoch learns from: (frames, overlap, generator) -> starts."""
+
+
+def frame_counts(tracks: Mapping[Path, int], split: str) -> dict[Path, int]:
+    """Length of the face sequence of each track file, sorted; those without a face are left out.
+
+    Raises UserError where none has a face.
+    """
+    counts = {path: len(read_array(path, "frame")) for path in sorted(tracks)}
+    found = {path: n for path, n in counts.items() if n}
+    if not found:
+        raise UserError(f"finetune_c3d: no face in any of the {len(tracks)} clips of {split}; see stage track")
+    return found
+
+
+def window_batches(
+    frames: Mapping[Path, int],
+    starts: Mapping[Path, Starts],
+    weights: Mapping[Path, Float[np.ndarray, " w"]],
+    read: Read,
+    batch: int,
+    flip: bool,
+    rng: Generator,
+) -> Iterator[tuple[UInt8[np.ndarray, "b 16 h w 3"], list[Path], Float[np.ndarray, " b"]]]:
+    """Every window once: its faces (half of them mirrored if `flip`), its track and its weight.
+
+    Shuffled within `CLIPS_AT_ONCE` clips drawn at random, so that `read` decodes each clip once.
+    """
+    paths = list(frames)
+    order = [paths[i] for i in rng.permutation(len(paths))]
+    for first in range(0, len(order), CLIPS_AT_ONCE):
+        some = order[first : first + CLIPS_AT_ONCE]
+        windows = [(path, j) for path in some for j in range(len(starts[path]))]
+        shuffled = [windows[i] for i in rng.permutation(len(windows))]
+        for k in range(0, len(shuffled), batch):
+            chosen = shuffled[k : k + batch]
+            faces = [read(path)[window_frames(frames[path], starts[path][j : j + 1])[0]] for path, j in chosen]
+            mirrored = rng.random(len(chosen)) < 0.5 if flip else np.zeros(len(chosen), bool)
+            faces = [window[:, :, ::-1] if turn else window for window, turn in zip(faces, mirrored, strict=True)]
+            yield np.stack(faces), [path for path, _ in chosen], np.array([weights[path][j] for path, j in chosen])

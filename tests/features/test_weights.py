@@ -1,0 +1,146 @@
+import json
+import pickle
+
+import pytest
+import safetensors.torch
+import torch
+
+from emotion_pipeline.clips import UserError
+from emotion_pipeline.features.c3d import C3D
+from emotion_pipeline.features.vgg_face import VGGFace
+from emotion_pipeline.features.weights import (
+    METADATA,
+    WEIGHTS,
+    load_network,
+    load_tensors,
+    read_published,
+    save_network,
+    starting_network,
+)
+
+W = 0.03
+CASES = [(VGGFace, "vgg_face_dag.pth", (1, 3, 224, 224)), (C3D, "c3d.pickle", (1, 3, 16, 112, 112))]
+each_network = pytest.mark.parametrize(("build", "file", "shape"), CASES, ids=["vgg_face", "c3d"])
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    torch.manual_seed(5)
+
+
+def published(build, path, change=lambda state: None):
+    """A file in the published layout, of a narrow network; returns that network."""
+    network = build(WEIGHTS[path.name].classes, width=W).eval()
+    state = {k: v.contiguous() for k, v in network.state_dict().items()}
+    change(state)
+    torch.save(state, path)
+    return network
+
+
+@each_network
+def test_a_published_file_gives_its_descriptor_and_a_new_last_layer(build, file, shape, tmp_path):
+    source = published(build, tmp_path / file)
+    network = starting_network(build, W, 0.5, tmp_path / file).eval()
+    x = torch.randn(shape)
+    torch.testing.assert_close(network(x)[0], source(x)[0], rtol=0, atol=0)
+    assert network(x)[1].shape == (1, 7)
+    assert network.preprocessing == WEIGHTS[file].preprocessing
+
+
+@each_network
+def test_a_network_of_ours_comes_back_with_all_it_needs(build, file, shape, tmp_path):
+    network = starting_network(build, W, 0.5, None).eval()
+    save_network(tmp_path / "a.safetensors", network)
+    again = load_network(tmp_path / "a.safetensors", build)
+    x = torch.randn(shape)
+    torch.testing.assert_close(again(x), network(x), rtol=0, atol=0)
+    assert (again.width, again.classes, again.preprocessing) == (W, 7, network.preprocessing)
+    assert not again.training
+    save_network(tmp_path / "b.safetensors", again)
+    assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
+
+
+@each_network
+def test_our_file_can_be_a_start_too(build, file, shape, tmp_path):
+    network = build(7, W).eval()
+    save_network(tmp_path / "a.safetensors", network)
+    again = starting_network(build, W, 0.5, tmp_path / "a.safetensors").eval()
+    x = torch.randn(shape)
+    torch.testing.assert_close(again(x)[0], network(x)[0], rtol=0, atol=0)
+    assert not torch.equal(again(x)[1], network(x)[1])
+    assert again.preprocessing.scale == 1.0
+
+
+def test_means_and_orders_are_the_published_ones():
+    vgg, c3d = WEIGHTS["vgg_face_dag.pth"].preprocessing, WEIGHTS["c3d.pickle"].preprocessing
+    assert (vgg.pixels, vgg.order, vgg.mean, vgg.scale) == (224, "RGB", (129.1863, 104.7624, 93.5940), 1.0)
+    assert (c3d.pixels, c3d.order, c3d.mean, c3d.scale) == (112, "BGR", (90.25, 97.66, 101.41), 1.0)
+
+
+def test_a_missing_file_says_where_it_is_published(tmp_path):
+    with pytest.raises(
+        UserError, match=r"vgg_face_dag\.pth: no such weights file; download it from http://www\.robots"
+    ):
+        starting_network(VGGFace, W, 1.0, tmp_path / "vgg_face_dag.pth")
+    with pytest.raises(UserError, match=r"network\.safetensors: no such weights file; run `dvc repro finetune_c3d`"):
+        load_network(tmp_path / "network.safetensors", C3D)
+
+
+def test_a_file_without_record_names_those_that_are_known(tmp_path):
+    with pytest.raises(UserError, match=r"vgg\.pth: weights of vgg_face are read from vgg_face_dag\.pth or from"):
+        read_published(tmp_path / "vgg.pth", "vgg_face")
+
+
+def test_a_missing_layer_is_named(tmp_path):
+    published(VGGFace, tmp_path / "vgg_face_dag.pth", lambda state: state.pop("conv3_2.bias"))
+    with pytest.raises(UserError, match=r"vgg_face_dag\.pth: layer conv3_2\.bias is missing; expected \(8,\), found"):
+        starting_network(VGGFace, W, 1.0, tmp_path / "vgg_face_dag.pth")
+
+
+def test_a_wrong_shape_names_layer_expected_and_found(tmp_path):
+    published(C3D, tmp_path / "c3d.pickle")
+    message = (
+        r"c3d\.pickle: layer conv1\.weight: expected \(64, 3, 3, 3, 3\) for c3d at width 1, found \(2, 3, 3, 3, 3\)"
+    )
+    with torch.device("meta"):
+        network = C3D(7)
+    with pytest.raises(UserError, match=message):
+        load_tensors(network, read_published(tmp_path / "c3d.pickle", "c3d")[1], tmp_path / "c3d.pickle", skip="fc8")
+
+
+def test_an_unknown_layer_is_refused(tmp_path):
+    published(C3D, tmp_path / "c3d.pickle", lambda state: state.update({"conv9.bias": torch.zeros(1)}))
+    with pytest.raises(UserError, match=r"c3d has no layer conv9\.bias; expected conv1\.bias"):
+        starting_network(C3D, W, 1.0, tmp_path / "c3d.pickle")
+
+
+class Surprise:
+    def __reduce__(self):
+        return print, ("executed",)
+
+
+@pytest.mark.parametrize("save", [torch.save, lambda x, path: path.write_bytes(pickle.dumps(x))])
+def test_code_in_a_file_is_never_run(save, tmp_path, capsys):
+    save({"conv1.weight": Surprise()}, tmp_path / "c3d.pickle")
+    with pytest.raises(UserError, match=r"c3d\.pickle: not a PyTorch file of tensors"):
+        read_published(tmp_path / "c3d.pickle", "c3d")
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("content", [b"", b"half a file"])
+def test_a_broken_file_is_named(content, tmp_path):
+    for name in ("c3d.pickle", "a.safetensors"):
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=r"c3d\.pickle: not a PyTorch file of tensors"):
+        read_published(tmp_path / "c3d.pickle", "c3d")
+    with pytest.raises(UserError, match=r"a\.safetensors: not a safetensors file"):
+        load_network(tmp_path / "a.safetensors", C3D)
+
+
+def test_another_network_is_refused(tmp_path):
+    save_network(tmp_path / "a.safetensors", C3D(7, W))
+    with pytest.raises(UserError, match="expected a vgg_face written by this pipeline, found c3d"):
+        load_network(tmp_path / "a.safetensors", VGGFace)
+    safetensors.torch.save_file({"x": torch.zeros(1)}, tmp_path / "b.safetensors", {METADATA: json.dumps(None)})
+    with pytest.raises(UserError, match="found no description"):
+        load_network(tmp_path / "b.safetensors", VGGFace)
