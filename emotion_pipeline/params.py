@@ -82,7 +82,7 @@ class TrackParams(Section):
     min_overlap: Fraction  # intersection over union between linked boxes
     max_distance: Positive  # of centres over box side, plus octaves of size; for boxes that overlap less
     max_gap_frames: WholeNumber  # frames without a detection that a track survives
-    cut_threshold: Fraction  # share of the colours that changes at a cut, which ends all tracks
+    cut_threshold: Fraction  # a greater change of the picture, over its full range, is a cut: all tracks end
     gaps: Literal["interpolate", "leave"]  # what becomes of the frames in a gap of the chosen track
     smoothing_frames: NotNegative  # standard deviation of the Gaussian over time; 0: none
     margin: Annotated[float, Field(ge=0, le=1)]  # above the brows and below the chin, over the height between
@@ -112,7 +112,7 @@ class FinetuneVggParams(Section):
     weight_decay: NotNegative
     batch_images: Count
     epochs: Count
-    patience: Count  # epochs without a better held-out accuracy
+    patience: Count  # epochs without a lower held-out loss
     held_out: Annotated[float, Field(gt=0, lt=1)]  # part of the training images
     seed: WholeNumber
 
@@ -146,7 +146,7 @@ class FinetuneC3dParams(Section):
     weight_decay: NotNegative
     batch_windows: Count
     epochs: Count
-    patience: Count
+    patience: Count  # epochs without a lower loss of the clips of val
     seed: WholeNumber
 
 
@@ -275,6 +275,7 @@ class TrainFusionParams(Section):
 class EvaluateParams(Section):
     """The report."""
 
+    title: str  # what was run, for the page's head
     strip_faces: Count  # faces per class in the figure of face strips
     bootstrap_samples: Count  # for the 95 % intervals
     seed: WholeNumber

@@ -1,0 +1,18 @@
+"""Stage `sample`: generate the sample data set and still faces in the FER2013 layout."""
+
+import sys
+from pathlib import Path
+
+from emotion_pipeline.datasets.sample import make_clips, make_stills
+from emotion_pipeline.params import RuntimeParams, SampleParams
+from emotion_pipeline.stage import run_stage
+
+
+def main(clips: Path, stills: Path, params: SampleParams, runtime: RuntimeParams) -> None:
+    """`sample` section -> a folder of clips with their truth, and a folder of still faces."""
+    make_clips(clips, params, runtime.workers)
+    make_stills(stills, params, runtime.workers)
+
+
+if __name__ == "__main__":
+    run_stage(main, *sys.argv[1:], section=lambda params: params.sample)

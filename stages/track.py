@@ -1,0 +1,26 @@
+"""Stage `track`: link the faces of each clip into its one smooth face sequence."""
+
+import sys
+from functools import partial
+from pathlib import Path
+
+from emotion_pipeline.clips import Clip
+from emotion_pipeline.faces.track import track_clip
+from emotion_pipeline.params import RuntimeParams, TrackParams
+from emotion_pipeline.perclip import run_per_clip
+from emotion_pipeline.stage import run_stage
+
+
+def main(
+    ingest: Path, videos: Path, detect: Path, align: Path, track: Path, params: TrackParams, runtime: RuntimeParams
+) -> None:
+    """Videos, boxes and landmarks -> aligned faces."""
+
+    def inputs(clip: Clip) -> list[Path]:
+        return [videos / clip.path, detect / f"{clip.clip_id}.h5", align / f"{clip.clip_id}.h5"]
+
+    run_per_clip(partial(track_clip, params=params), ingest, inputs, track, params, runtime)
+
+
+if __name__ == "__main__":
+    run_stage(main, *sys.argv[1:], section=lambda params: params.track)

@@ -1,0 +1,124 @@
+"""The rules that keep the project in one piece: one name per stage, one way of imports, exact deps, DVC's traps."""
+
+import subprocess
+from configparser import ConfigParser
+
+import pytest
+import yaml
+
+from emotion_pipeline.fingerprint import source_files
+from emotion_pipeline.params import Params
+from tests.conftest import REPOSITORY
+
+PIPELINE = yaml.safe_load((REPOSITORY / "dvc.yaml").read_text())["stages"]
+BODY = {name: entry.get("do", entry) for name, entry in PIPELINE.items()}
+PARAMETER_FILES = [REPOSITORY / "params.yaml", *sorted((REPOSITORY / "params").glob("*.yaml"))]
+
+ORDER = [
+    *("emotions", "clips", "params", "metrics", "fingerprint", "media", "store", "stage", "reuse", "perclip"),
+    *(
+        "device",
+        "modelfile",
+        "scorefile",
+        "training",
+        "datasets",
+        "faces",
+        "features",
+        "dataset",
+        "temporal",
+        "fusion",
+        "report",
+        "cli",
+        "__main__",
+    ),
+]
+"""A module imports from its own part and those before it."""
+
+
+def part_of(module: str) -> str:
+    return module.split(".")[1]
+
+
+@pytest.mark.parametrize("stage", BODY)
+def test_dvc_yaml_lists_exactly_the_code_that_the_stage_imports(stage):
+    files = source_files(f"stages.{stage}").values()
+    imported = {f.relative_to(REPOSITORY).as_posix() for f in files if f.stat().st_size > 1}
+    listed = {dep for dep in BODY[stage]["deps"] if dep.endswith(".py")}
+    assert listed == imported
+
+
+def test_a_stage_has_one_name_everywhere():
+    scripts = {path.stem for path in (REPOSITORY / "stages").glob("*.py")} - {"__init__"}
+    sections = set(Params.model_fields) - {"runtime"}
+    assert set(BODY) == scripts == sections
+
+
+@pytest.mark.parametrize("stage", BODY)
+def test_a_stage_reads_its_own_section_and_runs_its_own_module(stage):
+    assert [key.split(".")[0] for key in BODY[stage]["params"]] == [stage]
+    assert BODY[stage]["cmd"].startswith(f"exec python -m stages.{stage} ")
+
+
+def test_stage_scripts_hold_no_logic():
+    lengths = {p.name: len(p.read_text().splitlines()) for p in (REPOSITORY / "stages").glob("*.py")}
+    assert {name: n for name, n in lengths.items() if n > 35} == {}
+
+
+def test_code_imports_only_from_parts_before_it():
+    modules = {
+        ".".join(path.relative_to(REPOSITORY).with_suffix("").parts)
+        for path in (REPOSITORY / "emotion_pipeline").rglob("*.py")
+        if path.name != "__init__.py"
+    }
+    assert {part_of(m) for m in modules} <= set(ORDER)
+    upwards = {
+        (module, used)
+        for module in modules
+        for used in source_files(module)
+        if used.count(".") and ORDER.index(part_of(used)) > ORDER.index(part_of(module))
+    }
+    assert upwards == set()
+
+
+def keys_of(value: object) -> set[str]:
+    if not isinstance(value, dict):
+        return set()
+    return set(value) | {key for inner in value.values() for key in keys_of(inner)}
+
+
+@pytest.mark.parametrize("file", PARAMETER_FILES, ids=lambda path: path.name)
+def test_no_parameter_has_a_name_that_dvc_does_not_see(file):
+    """A key `size` or `nfiles` below a section is left out of DVC's run cache: old results for new values."""
+    keys = keys_of(yaml.safe_load(file.read_text()))
+    assert len(keys) > 80
+    assert keys & {"size", "nfiles"} == set()
+
+
+def test_no_stage_depends_on_keys_or_on_how_to_run():
+    for body in BODY.values():
+        assert not any(dep.startswith("data/keys") for dep in body["deps"])
+        assert not any(key.startswith("runtime") for key in body["params"])
+
+
+def test_outputs_are_removed_before_a_run_and_the_run_cache_stays_on():
+    assert all("persist" not in str(body["outs"]) and "cache: false" not in str(body["outs"]) for body in BODY.values())
+
+
+def test_links_into_dvcs_cache_stay_off_by_default():
+    """A hard or symbolic link lets root write into the cache through an output."""
+    config = ConfigParser()
+    config.read(REPOSITORY / ".dvc/config")
+    assert not config.has_option("cache", "type")
+    assert config["core"]["analytics"] == "false"
+
+
+def test_python_files_compiled_in_a_folder_do_not_change_it():
+    assert "__pycache__/" in (REPOSITORY / ".dvcignore").read_text().split()
+
+
+def test_make_repro_fails_where_dvc_could_not_commit():
+    """DVC ends with 0 when its cache runs out of disk; `dvc status` afterwards does not."""
+    recipe = subprocess.run(
+        ["make", "--dry-run", "--always-make", "repro"], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    ).stdout
+    assert recipe.index("dvc status --quiet") > recipe.index("dvc repro")
