@@ -69,7 +69,9 @@ def scores(x: np.ndarray, y: np.ndarray, train: np.ndarray, test: np.ndarray, c:
 
 def accuracies(difficulty: float, seed: int) -> list[float]:
     """Of sound, face and both."""
-    params = SampleParams(seed=seed, subjects=SUBJECTS, takes=1, difficulty=difficulty, stills_per_emotion=1)
+    params = SampleParams(
+        seed=seed, subjects=SUBJECTS, emotions_per_subject=7, takes=1, difficulty=difficulty, stills_per_emotion=1
+    )
     with tempfile.TemporaryDirectory() as folder:
         make_clips(Path(folder), params, workers=0)
         clips = [c for c in table(Path(folder), INGEST) if not c.clip_id.startswith("odd_")]

@@ -86,7 +86,7 @@ def frames(path: Path) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
         for frame in container.decode(container.streams.video[0]):
             picture = frame.to_ndarray(format="rgb24")
             turns = round(frame.rotation / 90) % 4
-            yield np.ascontiguousarray(np.rot90(picture, turns)) if turns else picture
+            yield np.ascontiguousarray(np.rot90(picture, turns))  # FFmpeg pads its rows
 
 
 def sound(path: Path, sample_rate: int) -> Float[np.ndarray, " n"]:

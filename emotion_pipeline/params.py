@@ -40,6 +40,7 @@ class SampleParams(Section):
 
     seed: WholeNumber
     subjects: SubjectCounts
+    emotions_per_subject: Annotated[int, Field(ge=1, le=7)]  # the classes take turns over the subjects
     takes: Count  # clips per subject and emotion
     difficulty: Fraction  # 0 easy .. 1 hard
     stills_per_emotion: Count  # still faces in the FER2013 layout, per class
@@ -103,9 +104,11 @@ class FinetuneVggParams(Section):
 
     images: Literal["stills", "clips"]  # FER2013 layout, or frames of the labelled training clips
     stills: str  # folder in the FER2013 layout
+    margin: Annotated[float, Field(ge=0, le=1)]  # of the aligned stills, as track.margin
     frames_per_clip: Count  # with images: clips
     weights: str | None  # file in data/weights/vgg_face; null: random start
     width: Annotated[float, Field(gt=0, le=1)]  # of every layer, 1 = VGG-16
+    grey: bool  # the network sees grey pictures: right where all that it ever learnt from was grey
     keep_probability: Annotated[float, Field(gt=0, le=1)]  # of the last layer's inputs
     jitter: JitterParams
     learning_rate: Positive

@@ -12,8 +12,9 @@ from emotion_pipeline.stage import run_stage
 
 def main(ingest: Path, videos: Path, extract_audio: Path, params: ExtractAudioParams, runtime: RuntimeParams) -> None:
     """Videos -> one vector of functionals per clip."""
+    configuration = [path for path in [Path(params.feature_set)] if path.is_file()]  # its bytes are part of the keys
     compute = partial(audio_clip, params=params)
-    run_per_clip(compute, ingest, lambda clip: [videos / clip.path], extract_audio, params, runtime)
+    run_per_clip(compute, ingest, lambda clip: [videos / clip.path, *configuration], extract_audio, params, runtime)
 
 
 if __name__ == "__main__":

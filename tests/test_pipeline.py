@@ -25,7 +25,11 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # DVC's own
 
 def small(params: dict) -> dict:
     """The parameters of a run that takes a minute or two."""
-    params["sample"] |= {"subjects": {"train": 1, "val": 1, "test": 1}, "takes": 1, "stills_per_emotion": 10}
+    params["sample"] |= {
+        "subjects": {"train": 1, "val": 1, "test": 1},
+        "emotions_per_subject": 7,
+        "stills_per_emotion": 10,
+    }
     params["ingest"] |= {"dataset": "csv", "root": "data/raw/clips", "min_clips": 20}
     params["finetune_vgg"] |= {"width": 0.03125, "epochs": 1}
     params["finetune_c3d"] |= {"width": 0.03125, "epochs": 2, "uniform_epochs": 1}

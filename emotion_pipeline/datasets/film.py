@@ -21,7 +21,7 @@ SHORT_FRAMES, BLACK_FRAMES = 9, 8
 UNINFORMATIVE = 0.4
 """Share of clips, at difficulty 1, whose face hardly moves; of as many others the voice is neutral."""
 
-_FIRST_PERSON = {"train": 0, "val": 40, "test": 70, "guest": 100}
+_FIRST_PERSON = {"train": 0, "val": 1000, "test": 2000, "guest": 3000}
 _SIZES = ((360, 288), (360, 288), (320, 240), (384, 288))
 _SUFFIXES = (".mp4", ".mp4", ".avi", ".mp4", ".mkv")
 _SOUNDS = ((16000, 1), (44100, 2), (48000, 1))
@@ -96,7 +96,7 @@ def film(plan: Plan, params: SampleParams) -> Film:
     rng = generator(params.seed, plan.clip_id)
     person = person_of(plan.subject, params)
     weak_face, weak_voice = weakness(params.difficulty, rng)
-    frames = SHORT_FRAMES if plan.kind == "short" else int(rng.integers(28, 57))
+    frames = SHORT_FRAMES if plan.kind == "short" else int(rng.integers(24, 45))
     spoken, mouth = _utterance(plan, person, frames, weak_voice, params, rng)
     curve, apex = intensity_curve(frames, rng)
     units = _units(plan.shown, person, curve, mouth, weak_face, params, rng)

@@ -85,8 +85,10 @@ def make_stills(folder: Path, params: SampleParams, workers: int = 1) -> None:
 def _plans(params: SampleParams) -> Iterator[Plan]:
     counts = {split: getattr(params.subjects, split) for split in SPLITS}
     for split, count in counts.items():
-        for subject in (f"{split}_{i + 1:02d}" for i in range(count)):
-            for label in EMOTIONS:
+        for i in range(count):
+            subject = f"{split}_{i + 1:02d}"
+            for turn in range(params.emotions_per_subject):
+                label = EMOTIONS[(i * params.emotions_per_subject + turn) % len(EMOTIONS)]
                 for take in range(1, params.takes + 1):
                     yield Plan(f"{subject}_{label}_{take}", split, label, subject, "", label)
     numbers = dict.fromkeys((kind for kind, _, _ in ODD_CLIPS), 0)

@@ -1,6 +1,7 @@
 """Fine-tuning the two face networks for the seven emotions: sections 2.3 and 2.4 of the paper."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -48,6 +49,7 @@ def finetune_vgg(
     """
     seed_torch(params.seed)
     network = starting_network(VGGFace, params.width, params.keep_probability, weights)
+    network.preprocessing = replace(network.preprocessing, grey=params.grey)
     pixels = network.preprocessing.pixels
 
     def train_batches(epoch: int) -> Iterator[Batch]:

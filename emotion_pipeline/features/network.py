@@ -18,6 +18,7 @@ class Preprocessing:
     order: Literal["RGB", "BGR"]
     mean: tuple[float, float, float]
     scale: float
+    grey: bool = False  # the three channels are replaced by their mean first
 
 
 class FaceNetwork(nn.Module):
@@ -76,6 +77,8 @@ def prepare(faces: UInt8[Tensor, "b *t h w 3"], how: Preprocessing) -> Float[Ten
     """RGB pictures (or windows of them) as the network's input, in channels-last memory."""
     mean = torch.tensor(how.mean, device=faces.device)
     values = faces.flip(-1) if how.order == "BGR" else faces
+    if how.grey:
+        values = values.float().mean(-1, keepdim=True)
     return ((values - mean) * how.scale).movedim(-1, 1)
 
 

@@ -1,7 +1,9 @@
 """Pictures of faces for fine-tuning the 2D network, section 2.3: read, held out, jittered, batched."""
 
+import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import tee
 from pathlib import Path
 
 import cv2
@@ -12,10 +14,18 @@ from numpy.random import Generator
 from emotion_pipeline.clips import UserError
 from emotion_pipeline.emotions import EMOTIONS
 from emotion_pipeline.faces.crops import JPEG, read_faces
-from emotion_pipeline.params import FinetuneVggParams, JitterParams
+from emotion_pipeline.faces.detect import dlib_hog
+from emotion_pipeline.faces.landmarks import dlib_68
+from emotion_pipeline.faces.warp import FACE_SIDE, warp_face
+from emotion_pipeline.params import DetectParams, FinetuneVggParams, JitterParams
+
+log = logging.getLogger(__name__)
 
 PARTS = ("Training", "PublicTest")
 """Parts of FER2013 that are trained on (section 2.3); the private test part is never read here."""
+
+FRAME = FACE_SIDE // 2
+"""Pixels of repeated border around an enlarged still."""
 
 NONE = JitterParams(scale=0, rotation_degrees=0, flip=False)
 
@@ -42,7 +52,11 @@ def training_stills(
     those of val held out. `train`, `val`: track file -> class.
     """
     if params.images == "stills":
-        return hold_out(read_stills(Path(params.stills)), params.held_out, np.random.default_rng(params.seed))
+        return hold_out(
+            aligned(read_stills(Path(params.stills)), params.margin),
+            params.held_out,
+            np.random.default_rng(params.seed),
+        )
     return stills_of_tracks(train, params.frames_per_clip), stills_of_tracks(val, params.frames_per_clip)
 
 
@@ -62,6 +76,32 @@ def read_stills(folder: Path) -> Stills:
     if not names:
         raise UserError(f"{folder}: no pictures in {folder}/Training/<class>/; finetune_vgg.stills names this folder")
     return Stills(tuple(names), tuple(encoded), np.array(labels))
+
+
+def aligned(stills: Stills, margin: float) -> Stills:
+    """The pictures with their faces detected and aligned as those of the clips are (section 2.3).
+
+    A still of FER2013 is 48 x 48 and filled by the face: it is enlarged to 224 x 224 and its border is repeated around
+    it, so that the detector sees a whole face. Where it finds none, the enlarged picture is taken as it is.
+    """
+    hog = DetectParams(detector="dlib_hog", threshold=0.0, upsample=0)
+    framed, again = tee(_framed(_decode(stills, row)) for row in range(len(stills.labels)))
+    best = (boxes[:1] for boxes in dlib_hog(framed, hog))
+    seen, pictures = tee(zip(again, best, strict=True))
+    encoded, found = [], 0
+    for (picture, boxes), landmarks in zip(pictures, dlib_68(seen), strict=True):
+        face = picture[FRAME:-FRAME, FRAME:-FRAME]
+        if len(boxes):
+            face = warp_face(picture, landmarks[0], margin, "replicate")
+            found += 1
+        encoded.append(cv2.imencode(".jpg", face[..., ::-1], JPEG)[1].tobytes())
+    log.info("finetune_vgg: a face found and aligned in %d of %d stills", found, len(encoded))
+    return replace(stills, encoded=tuple(encoded))
+
+
+def _framed(picture: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "g g 3"]:
+    picture = cv2.resize(picture, (FACE_SIDE, FACE_SIDE), interpolation=cv2.INTER_CUBIC)
+    return cv2.copyMakeBorder(picture, FRAME, FRAME, FRAME, FRAME, cv2.BORDER_REPLICATE)
 
 
 def stills_of_tracks(tracks: Mapping[Path, int], per_clip: int) -> Stills:

@@ -20,7 +20,9 @@ from emotion_pipeline.store import read_array, read_attributes
 
 def params(difficulty: float = 0.5, takes: int = 1) -> SampleParams:
     counts = SubjectCounts(train=1, val=1, test=1)
-    return SampleParams(seed=7, subjects=counts, takes=takes, difficulty=difficulty, stills_per_emotion=2)
+    return SampleParams(
+        seed=7, subjects=counts, emotions_per_subject=7, takes=takes, difficulty=difficulty, stills_per_emotion=2
+    )
 
 
 def plan(kind: str = "", shown: str = "happy", subject: str = "train_01") -> Plan:

@@ -3,10 +3,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import skimage.data
 import torch
 
 from emotion_pipeline.clips import UserError
 from emotion_pipeline.emotions import EMOTIONS
+from emotion_pipeline.faces.detect import dlib_hog
+from emotion_pipeline.faces.landmarks import dlib_68
 from emotion_pipeline.features import finetune
 from emotion_pipeline.features.c3d import small_faces, window_frames
 from emotion_pipeline.features.finetune import (
@@ -17,9 +20,19 @@ from emotion_pipeline.features.finetune import (
     window_weights,
     write_finetuned,
 )
-from emotion_pipeline.features.stills import batches, hold_out, read_stills, stills_of_tracks, training_stills, warped
+from emotion_pipeline.features.stills import (
+    Stills,
+    _decode,
+    aligned,
+    batches,
+    hold_out,
+    read_stills,
+    stills_of_tracks,
+    training_stills,
+    warped,
+)
 from emotion_pipeline.features.windows import WINDOWS, frame_counts, window_batches
-from emotion_pipeline.params import FinetuneC3dParams
+from emotion_pipeline.params import DetectParams, FinetuneC3dParams
 
 RNG = np.random.default_rng
 
@@ -77,6 +90,24 @@ def test_stills_are_read_from_both_parts_with_their_classes(stills_folder):
     assert np.bincount(stills.labels).tolist() == [8] * 7
     for name, label in zip(stills.names, stills.labels, strict=True):
         assert Path(name).parent.name.lower() == EMOTIONS[label]
+
+
+def test_stills_are_aligned_where_a_face_is_found_and_kept_where_none_is():
+    """A tilted still of a real face, 48 x 48 as in FER2013, comes out level; a picture without a face as it was."""
+    face = cv2.resize(skimage.data.astronaut()[40:180, 150:290], (48, 48), interpolation=cv2.INTER_AREA)
+    tilt = cv2.getRotationMatrix2D((23.5, 23.5), 12, 1)
+    tilted = cv2.warpAffine(face, tilt, (48, 48), borderMode=cv2.BORDER_REPLICATE)
+    ramp = np.repeat(np.arange(48, dtype=np.uint8)[:, None] * 5, 48, 1)[..., None].repeat(3, 2)
+    encoded = tuple(cv2.imencode(".png", p[..., ::-1])[1].tobytes() for p in (tilted, ramp))
+    found = aligned(Stills(("face", "ramp"), encoded, np.array([0, 1])), margin=0.15)
+    level = _decode(found, 0)
+    (boxes,) = dlib_hog([level], DetectParams(detector="dlib_hog", threshold=0.0, upsample=0))
+    (points,) = next(dlib_68([(level, boxes[:1])]))
+    across = points[42:48].mean(0) - points[36:42].mean(0)
+    assert abs(np.degrees(np.arctan2(across[1], across[0]))) < 3
+    np.testing.assert_allclose(
+        _decode(found, 1).astype(float), cv2.resize(ramp, (224, 224), interpolation=cv2.INTER_CUBIC), atol=4
+    )
 
 
 def test_a_strange_class_or_an_empty_folder_is_named(tmp_path):

@@ -168,6 +168,12 @@ def test_preprocessing_subtracts_the_mean_in_the_order_of_the_channels(order):
     torch.testing.assert_close(got, torch.tensor(expected).reshape(1, 3, 1, 1))
 
 
+def test_grey_gives_all_channels_the_mean_of_the_picture():
+    picture = torch.tensor([[[[10, 20, 60]]]], dtype=torch.uint8)
+    got = prepare(picture, Preprocessing(1, "RGB", (1.0, 2.0, 3.0), 1.0, grey=True))
+    torch.testing.assert_close(got, torch.tensor([29.0, 28.0, 27.0]).reshape(1, 3, 1, 1))
+
+
 def test_windows_are_prepared_channels_first_frames_second():
     faces = torch.arange(2 * 16 * 4 * 5 * 3).reshape(2, 16, 4, 5, 3).to(torch.uint8)
     got = prepare(faces, Preprocessing(4, "RGB", (0.0, 0.0, 0.0), 1.0))
