@@ -64,7 +64,8 @@ def run_per_clip(
         failures = _failed_before(files, ingest)
         keys = _keys(stage, compute, files, failures, params)
         missing = [clip_id for clip_id in keys if not is_valid(keys[clip_id])]
-        if missing and fill_from_previous_outputs(stage, out, keys_file, params.model_dump(mode="json")):
+        wanted = {keys[clip_id] for clip_id in missing}
+        if missing and fill_from_previous_outputs(stage, out, keys_file, params.model_dump(mode="json"), wanted):
             missing = [clip_id for clip_id in missing if not is_valid(keys[clip_id])]
         failures |= _compute_all(stage, compute, files, {c: keys[c] for c in missing}, runtime)
         done = {clip_id: key for clip_id, key in keys.items() if clip_id not in failures}

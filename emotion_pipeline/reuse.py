@@ -10,7 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,10 +75,12 @@ class Previous:
     files: dict[str, tuple[Path, str]]
 
 
-def previous_outputs(stage: str, out: Path, keys_file: Path, params: Mapping[str, object]) -> Previous | None:
+def previous_outputs(
+    stage: str, out: Path, keys_file: Path, params: Mapping[str, object], wanted: Collection[str]
+) -> Previous | None:
     """What `dvc.lock` records as the stage's outputs, fetched from the remote where DVC's cache lacks a file.
 
-    None where there is no record, or where it was made with other parameters: no key could fit, nothing is fetched.
+    None where there is no record, or where none of the `wanted` keys is in it: then no result is fetched.
     """
     name = os.environ.get("DVC_STAGE", "")
     try:
@@ -86,33 +88,31 @@ def previous_outputs(stage: str, out: Path, keys_file: Path, params: Mapping[str
     except (FileNotFoundError, KeyError, TypeError):
         return None
     outs = {o["path"]: o["md5"] for o in locked.get("outs", []) if "md5" in o}
-    if locked.get("params", {}).get("params.yaml", {}).get(stage) != params or not {
-        out.as_posix(),
-        keys_file.as_posix(),
-    } <= set(outs):
+    same_params = locked.get("params", {}).get("params.yaml", {}).get(stage) == params
+    if not same_params or not {out.as_posix(), keys_file.as_posix()} <= set(outs):
         return None
     cache = Path(_dvc("cache", "dir").strip())
-    for attempt in ("as it is", "fetched"):
-        if attempt == "fetched":
-            _dvc("fetch", "--quiet", name)
-        listing, keys = (_json_object(cache, outs[path.as_posix()]) for path in (out, keys_file))
-        if listing is None or keys is None:
-            continue
-        files = {row["relpath"]: (_object(cache, row["md5"]), row["md5"]) for row in listing}
-        if all(path.is_file() for path, _ in files.values()):
-            break
-    return Previous(keys, files) if listing is not None and keys is not None else None
+    keys = _locked_json(cache, outs[keys_file.as_posix()], keys_file.as_posix())
+    if keys is None or not set(keys.values()) & set(wanted):
+        return None
+    listing = _locked_json(cache, outs[out.as_posix()], name) or []
+    files = {row["relpath"]: (_object(cache, row["md5"]), row["md5"]) for row in listing}
+    if not all(path.is_file() for path, _ in files.values()):
+        _dvc("fetch", "--quiet", name)
+    return Previous(keys, files)
 
 
-def fill_from_previous_outputs(stage: str, out: Path, keys_file: Path, params: Mapping[str, object]) -> int:
-    """Fill the store with the clips of the stage's previous outputs; returns the number of new entries."""
-    previous = previous_outputs(stage, out, keys_file, params)
+def fill_from_previous_outputs(
+    stage: str, out: Path, keys_file: Path, params: Mapping[str, object], wanted: Collection[str]
+) -> int:
+    """Fill the store with the `wanted` keys that the stage's previous outputs have; returns the number of them."""
+    previous = previous_outputs(stage, out, keys_file, params, wanted)
     if previous is None:
         return 0
     return sum(
         _adopt(*previous.files[f"{clip_id}.h5"], entry(key))
         for clip_id, key in previous.keys.items()
-        if f"{clip_id}.h5" in previous.files and not is_valid(key)
+        if key in wanted and f"{clip_id}.h5" in previous.files
     )
 
 
@@ -132,7 +132,10 @@ def _object(cache: Path, md5: str) -> Path:
     return cache / "files" / "md5" / md5[:2] / md5[2:]
 
 
-def _json_object(cache: Path, md5: str) -> Any:
+def _locked_json(cache: Path, md5: str, target: str) -> Any:
+    """A JSON object of DVC's cache, fetched as part of `target` where it is missing; None where it cannot be had."""
+    if not _object(cache, md5).is_file():
+        _dvc("fetch", "--quiet", target)
     try:
         return json.loads(_object(cache, md5).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -141,7 +144,7 @@ def _json_object(cache: Path, md5: str) -> Any:
 
 def _dvc(*arguments: str) -> str:
     run = subprocess.run([sys.executable, "-m", "dvc", *arguments], capture_output=True, text=True, check=False)
-    if run.returncode:
+    if run.returncode and "no remote" not in run.stderr.lower():  # without a remote there is nothing to fetch from
         log.warning("`dvc %s` failed, nothing reused from it: %s", " ".join(arguments), run.stderr.strip()[-300:])
     return run.stdout
 
@@ -157,8 +160,8 @@ def made_once(key: str, out: Path, params: Mapping[str, object], make: Callable[
         shutil.rmtree(out)
     kept = store_folder() / "trained" / key
     if not _undamaged(kept):
-        previous = previous_outputs(stage, out, keys_file, params)
-        if previous is not None and previous.keys == {stage: key}:
+        previous = previous_outputs(stage, out, keys_file, params, [key])
+        if previous is not None:
             for name, (source, md5) in previous.files.items():
                 _adopt(source, md5, kept / name)
     reused = _undamaged(kept)
