@@ -115,7 +115,7 @@ class FinetuneVggParams(Section):
     weight_decay: NotNegative
     batch_images: Count
     epochs: Count
-    patience: Count  # epochs without a lower held-out loss
+    patience: Count  # epochs without a higher held-out accuracy
     held_out: Annotated[float, Field(gt=0, lt=1)]  # part of the training images
     seed: WholeNumber
 
@@ -149,7 +149,7 @@ class FinetuneC3dParams(Section):
     weight_decay: NotNegative
     batch_windows: Count
     epochs: Count
-    patience: Count  # epochs without a lower loss of the clips of val
+    patience: Count  # epochs without a higher accuracy over the clips of val
     seed: WholeNumber
 
 

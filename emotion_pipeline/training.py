@@ -65,15 +65,18 @@ def fit(
     val_batches: Callable[[], Iterable[Batch]],
     epochs: int,
     patience: int,
+    by_accuracy: bool = False,
 ) -> list[Epoch]:
     """Train until `patience` epochs brought no lower loss on val; leave the model in its best state, in eval mode.
+
+    `by_accuracy`: no higher accuracy instead, or the same with a lower loss.
 
     `train_batches(epoch)` is called at the start of every epoch (0, 1, ...): the place to shuffle, augment or weigh
     anew. `step(batch, epoch)` runs the model; a term that belongs to training only asks `model.training`.
     Raises UserError where the loss is no number any more.
     """
     history: list[Epoch] = []
-    best, best_epoch, state = math.inf, 0, _copy(model)
+    best, best_epoch, state = (math.inf, math.inf), 0, _copy(model)
     for epoch in tqdm(range(epochs), desc="training", unit="epoch", disable=None):
         model.train()
         train_loss, _ = _pass(train_batches(epoch), lambda b, e=epoch: step(b, e), optimizer)  # type: ignore[misc]
@@ -83,13 +86,14 @@ def fit(
         if not math.isfinite(train_loss + val_loss):
             raise UserError(f"epoch {epoch + 1}: the loss is {train_loss} (val {val_loss}); lower learning_rate")
         history.append(Epoch(epoch + 1, train_loss, val_loss, val_accuracy))
-        if val_loss < best:
-            best, best_epoch, state = val_loss, epoch, _copy(model)
+        rank = (-val_accuracy if by_accuracy else 0.0, val_loss)
+        if rank < best:
+            best, best_epoch, state = rank, epoch, _copy(model)
         elif epoch - best_epoch >= patience:
             break
     model.load_state_dict(state)
     model.eval()
-    log.info("best epoch %d of %d, val loss %.4f", best_epoch + 1, len(history), best)
+    log.info("best epoch %d of %d, val loss %.4f", best_epoch + 1, len(history), best[1])
     return history
 
 

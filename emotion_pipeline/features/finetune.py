@@ -174,7 +174,7 @@ def _fit(
         loss = (weights * F.cross_entropy(logits, labels, reduction="none")).mean()
         return Step(loss, len(labels), (logits.argmax(1) == labels).sum())
 
-    return fit(network, optimizer, step, train_batches, val_batches, params.epochs, params.patience)
+    return fit(network, optimizer, step, train_batches, val_batches, params.epochs, params.patience, by_accuracy=True)
 
 
 def _tame(optimizer: torch.optim.Optimizer, network: nn.Module, learning_rate: float) -> None:
