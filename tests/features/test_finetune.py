@@ -297,7 +297,7 @@ def test_equation_1_begins_after_the_uniform_epochs(c3d_params, make_track, runt
     tracks = tracks_in(tmp_path / "train", make_track, [0, 5], frames=40)
     seen = {}
 
-    def look(network, optimizer, step, train_batches, val_batches, epochs, patience):
+    def look(network, optimizer, step, train_batches, val_batches, epochs, patience, **how):
         for epoch in (0, 1):
             seen[epoch] = [(int(y), w) for b in train_batches(epoch) for y, w in zip(b.labels, b.weights, strict=True)]
         seen["s"] = {
