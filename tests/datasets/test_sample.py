@@ -38,13 +38,22 @@ def files_of(folder: Path) -> dict[str, str]:
 def two_runs(tmp_path_factory) -> tuple[Path, Path]:
     """The same small set, made by one process and by two."""
     folders = tmp_path_factory.mktemp("one"), tmp_path_factory.mktemp("two")
+    one_each = params().model_copy(update={"emotions_per_subject": 1})
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sample, "EMOTIONS", ("happy",))
         patch.setattr(sample, "ODD_CLIPS", (("short", "train", "angry"), ("no_sound", "", "")))
         for folder, workers in zip(folders, (1, 2), strict=True):
-            sample.make_clips(folder, params(), workers)
-            sample.make_stills(folder / "stills", params(), workers)
+            sample.make_clips(folder, one_each, workers)
+            sample.make_stills(folder / "stills", one_each, workers)
     return folders
+
+
+def test_the_classes_take_turns_over_the_subjects():
+    few = params().model_copy(update={"emotions_per_subject": 2, "subjects": SubjectCounts(train=7, val=1, test=1)})
+    train = [p for p in sample._plans(few) if p.split == "train" and not p.kind]
+    assert [p.label for p in train[:3]] == ["angry", "disgust", "fear"]
+    assert [p.subject for p in train[:3]] == ["train_01", "train_01", "train_02"]
+    assert sorted(p.label for p in train) == sorted([*EMOTIONS, *EMOTIONS])
 
 
 def test_the_same_parameters_give_the_same_bytes_for_any_number_of_workers(two_runs):

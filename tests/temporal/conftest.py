@@ -61,7 +61,7 @@ def small(params: Params) -> TrainTemporalParams:
     fit = all_.vgg_lstm.fit.model_copy(update={"epochs": 12, "patience": 12, "learning_rate": 0.01})
     size = {"hidden": 16, "descriptor": 9, "fit": fit}
     return TrainTemporalParams(
-        vgg_lstm=all_.vgg_lstm.model_copy(update={**size, "max_length": 15}),
+        vgg_lstm=all_.vgg_lstm.model_copy(update={**size, "max_length": 15, "standardise": True}),
         c3d_lstm=all_.c3d_lstm.model_copy(update=size),
         c3d_lstm_overlap8=all_.c3d_lstm_overlap8.model_copy(update={**size, "layers": 2, "bidirectional": True}),
         audio_mlp=all_.audio_mlp.model_copy(update={"descriptor": 9, "fit": fit}),
