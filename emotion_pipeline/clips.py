@@ -1,7 +1,8 @@
 """The manifest (one row per clip) and the one error that a clip can end in."""
 
 import csv
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -89,3 +90,16 @@ def labels_of(clips: Iterable[Clip], splits: Iterable[str] = ("train", "val")) -
     """
     wanted = set(splits)
     return {c.clip_id: EMOTIONS.index(c.label) for c in clips if c.label and c.split in wanted}
+
+
+def class_table(clips: Sequence[Clip]) -> list[dict[str, str | int]]:
+    """Clips per class (rows, then "unlabelled" and "total") and split (columns, then "none" where needed, "total").
+
+    The paper's table 1.
+    """
+    count = Counter((clip.label or "unlabelled", clip.split or "none") for clip in clips)
+    splits = [*SPLITS, *(["none"] if any(not clip.split for clip in clips) else [])]
+    names = [*EMOTIONS, "unlabelled"]
+    table = {name: {split: count[name, split] for split in splits} for name in names}
+    table["total"] = {split: sum(table[name][split] for name in names) for split in splits}
+    return [{"class": name, **row, "total": sum(row.values())} for name, row in table.items()]

@@ -2,16 +2,14 @@
 
 import logging
 import re
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from emotion_pipeline.clips import SPLITS, Clip, ClipError, UserError, write_manifest
+from emotion_pipeline.clips import Clip, ClipError, UserError, class_table, write_manifest
 from emotion_pipeline.datasets.layouts import LAYOUTS
-from emotion_pipeline.emotions import EMOTIONS
 from emotion_pipeline.fingerprint import file_sha256
 from emotion_pipeline.media import probe
 from emotion_pipeline.params import IngestParams, RuntimeParams
@@ -42,25 +40,11 @@ def ingest(root: Path, out: Path, params: IngestParams, runtime: RuntimeParams) 
             clips.append(row)
     write_manifest(_folder(out) / "clips.csv", clips)
     write_failures(out, failures)
-    classes = class_table(clips)
+    classes = pd.DataFrame(class_table(clips)).set_index("class")
     classes.to_csv(out / "classes.csv", lineterminator="\n")
     log.info("%s", classes.to_string())
     require_few_failures("ingest", out, len(clips), failures, runtime.max_failed)
     log.info("ingest: %d clips: %d readable, %d failed", len(clips), len(clips) - len(failures), len(failures))
-
-
-def class_table(clips: Sequence[Clip]) -> pd.DataFrame:
-    """Clips per class (rows, "unlabelled" and "total" last) and split (columns, "none" for clips in no split).
-
-    The paper's table 1.
-    """
-    count = Counter((clip.label or "unlabelled", clip.split or "none") for clip in clips)
-    columns = [*SPLITS, *(["none"] if any(split == "none" for _, split in count) else [])]
-    rows = [*EMOTIONS, *(["unlabelled"] if any(label == "unlabelled" for label, _ in count) else [])]
-    table = pd.DataFrame([[count[row, column] for column in columns] for row in rows], rows, columns)
-    table.loc["total"] = table.sum()
-    table.index.name = "class"
-    return table
 
 
 def _check(rows: Sequence[Clip], root: Path, params: IngestParams) -> None:

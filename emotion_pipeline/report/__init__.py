@@ -3,9 +3,10 @@
 import csv
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from emotion_pipeline.clips import class_table
 from emotion_pipeline.params import EvaluateParams
 from emotion_pipeline.report import tables
 from emotion_pipeline.report.page import page
@@ -35,7 +36,7 @@ def write_tables(sources: Sources, accuracies: Sequence[Row], reports: Path) -> 
     (reports / "confusion").mkdir(parents=True, exist_ok=True)
     metrics = json.dumps(tables.metrics_tree(accuracies), indent=2, sort_keys=True, allow_nan=False)
     (reports / "metrics.json").write_text(metrics + "\n", encoding="utf-8")
-    _write_csv(reports / "classes.csv", tables.class_counts(sources.clips))
+    _write_csv(reports / "classes.csv", class_table(sources.clips))
     _write_csv(reports / "accuracy.csv", accuracies)
     _write_csv(reports / "failures.csv", sources.failures, ("stage", "clip_id", "reason", "detail"))
     _write_csv(reports / "predictions.csv", tables.predictions(sources))
@@ -43,7 +44,7 @@ def write_tables(sources: Sources, accuracies: Sequence[Row], reports: Path) -> 
         _write_csv(reports / "confusion" / f"{model.name}.csv", tables.answers(sources, model))
 
 
-def _write_csv(path: Path, rows: Sequence[Row], header: Sequence[str] = ()) -> None:
+def _write_csv(path: Path, rows: Sequence[Mapping[str, object]], header: Sequence[str] = ()) -> None:
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, header or list(rows[0]), lineterminator="\n")
         writer.writeheader()

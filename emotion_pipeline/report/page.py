@@ -7,7 +7,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from emotion_pipeline.clips import SPLITS, Clip
+from emotion_pipeline.clips import Clip, class_table
 from emotion_pipeline.emotions import EMOTIONS
 from emotion_pipeline.params import EvaluateParams
 from emotion_pipeline.report import figures, tables
@@ -43,9 +43,8 @@ def page(sources: Sources, accuracies: Sequence[Row], params: EvaluateParams) ->
         chances=chances,
         bars=data_uri(bars, "svg+xml"),
         matrices=[_matrix(sources, i) for i in range(len(sources.models))],
-        classes=tables.class_counts(sources.clips),
+        classes=class_table(sources.clips),
         counts=_counts(sources),
-        all_splits=SPLITS,
         emotions=EMOTIONS,
         strips=_strips(sources, params.strip_faces),
         curves=[(h.title, data_uri(figures.training_curves(h), "svg+xml")) for h in sources.histories],

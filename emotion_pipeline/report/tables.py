@@ -7,7 +7,6 @@ import numpy as np
 from jaxtyping import Int
 from numpy.random import default_rng
 
-from emotion_pipeline.clips import SPLITS, Clip
 from emotion_pipeline.emotions import EMOTIONS
 from emotion_pipeline.metrics import NO_PREDICTION, accuracy, bootstrap_interval, confusion, split_metrics
 from emotion_pipeline.params import EvaluateParams
@@ -17,18 +16,6 @@ ABSENT = "none"
 """Written for the class of a clip about which a model says nothing."""
 
 DIGITS = 6
-
-
-def class_counts(clips: Iterable[Clip]) -> list[Row]:
-    """Clips per class and split (table 1 of the paper), then those without a label, then all."""
-    number = Counter((clip.label or "unlabelled", clip.split) for clip in clips if clip.split)
-    names = [*EMOTIONS, "unlabelled"]
-    rows: list[Row] = [_with_total({s: number[name, s] for s in SPLITS}, name) for name in names]
-    return [*rows, _with_total({s: sum(number[name, s] for name in names) for s in SPLITS}, "total")]
-
-
-def _with_total(counts: dict[str, int], name: str) -> Row:
-    return {"class": name, **counts, "total": sum(counts.values())}
 
 
 def accuracies(sources: Sources, params: EvaluateParams) -> list[Row]:
