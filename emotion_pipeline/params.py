@@ -4,6 +4,7 @@ No field has a default (`params.yaml` is the one place), unknown and missing key
 This module is the file's only reader.
 """
 
+import os
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -102,16 +103,21 @@ class JitterParams(Section):
 class FinetuneVggParams(Section):
     """Fine-tuning VGG-Face on still faces, section 2.3."""
 
-    images: Literal["stills", "clips"]  # FER2013 layout, or frames of the labelled training clips
-    stills: str  # folder in the FER2013 layout
+    images: Literal["stills", "clips", "none"]  # FER2013, or frames of the labelled clips; none: `weights` as they are
+    stills: str  # fer2013.csv, or a folder <part>/<class>/<file>
+    train_parts: tuple[str, ...]  # parts of the stills that are trained on
+    test_part: str | None  # part of the stills on which accuracy is measured
+    film_frames: str  # folder <class>/<file> (as SFEW) on which accuracy is measured, too, where it holds any
     margin: Annotated[float, Field(ge=0, le=1)]  # of the aligned stills, as track.margin
     frames_per_clip: Count  # with images: clips
     weights: str | None  # file in data/weights/vgg_face; null: random start
     width: Annotated[float, Field(gt=0, le=1)]  # of every layer, 1 = VGG-16
+    pixels: Annotated[int, Field(ge=32, le=224, multiple_of=32)]  # side of the input of a network that starts at random
     grey: bool  # the network sees grey pictures: right where all that it ever learnt from was grey
     keep_probability: Annotated[float, Field(gt=0, le=1)]  # of the last layer's inputs
     jitter: JitterParams
     learning_rate: Positive
+    course: Literal["constant", "cosine"]  # of the learning rate over the epochs; cosine: falls to 0
     weight_decay: NotNegative
     batch_images: Count
     epochs: Count
@@ -137,7 +143,7 @@ class TemperatureParams(Section):
 class FinetuneC3dParams(Section):
     """Fine-tuning C3D on windows of 16 faces, section 2.4."""
 
-    windows: Literal["central", "random", "all", "weighted"]
+    windows: Literal["central", "random", "all", "weighted", "maximum"]
     overlap: Annotated[int, Field(ge=0, le=15)]  # frames shared by neighbouring training windows
     uniform_epochs: WholeNumber  # epochs before the weights of equation 1 begin
     temperature: TemperatureParams
@@ -146,6 +152,7 @@ class FinetuneC3dParams(Section):
     keep_probability: Annotated[float, Field(gt=0, le=1)]
     flip: bool
     learning_rate: Positive
+    course: Literal["constant", "cosine"]  # as finetune_vgg.course
     weight_decay: NotNegative
     batch_windows: Count
     epochs: Count
@@ -292,6 +299,11 @@ class RuntimeParams(Section):
     batch: Count  # faces or windows sent through a network at once
     max_failed: Fraction  # share of clips that may fail before a stage stops
     clip_seconds: Positive  # longest time for one clip in one stage
+
+    @property
+    def processes(self) -> int:
+        """Number of processes for per-clip work."""
+        return self.workers or len(os.sched_getaffinity(0))
 
 
 class Params(Section):

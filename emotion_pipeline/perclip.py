@@ -174,7 +174,7 @@ def _compute_all(
         return failures
     for variable in ("OMP_NUM_THREADS", "OPENCV_FOR_THREADS_NUM"):
         os.environ.setdefault(variable, "1")  # one core per worker: the same bytes for any number of workers
-    workers = min(runtime.workers or len(os.sched_getaffinity(0)), len(todo))
+    workers = min(runtime.processes, len(todo))
     bar = tqdm(total=len(todo), desc=stage, unit="clip", file=sys.stderr, disable=None)
     pool = ProcessPool(workers, initializer=ends_with_parent, context=get_context("spawn"))
     try:

@@ -149,8 +149,10 @@ def _dvc(*arguments: str) -> str:
     return run.stdout
 
 
-def made_once(key: str, out: Path, params: Mapping[str, object], make: Callable[[Path], None]) -> None:
-    """Give `out` the files that `make(out)` writes, from the store where it has them, and note the key.
+def made_once(key: str, out: Path, params: Mapping[str, object], make: Callable[[Path, Path], None]) -> None:
+    """Give `out` the files that `make(folder, checkpoint)` writes into a folder, from the store where it has them.
+
+    `checkpoint` is where it may keep what it has so far: a killed run finds the file again. The key is noted.
 
     For a trained network: trained again only when something that it is trained on has changed, also where a
     colleague trained it.
@@ -175,15 +177,17 @@ def made_once(key: str, out: Path, params: Mapping[str, object], make: Callable[
     log.info("%s: %s", stage, "reused, nothing that it is trained on has changed" if reused else "trained")
 
 
-def _make_into(kept: Path, make: Callable[[Path], None]) -> None:
+def _make_into(kept: Path, make: Callable[[Path, Path], None]) -> None:
     temporary = kept.with_name(f".{kept.name}.{os.getpid()}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
-    make(temporary)
+    checkpoint = kept.with_name(f".{kept.name}.checkpoint")
+    make(temporary, checkpoint)
     for file in sorted(temporary.iterdir()):
         seal(file)
     shutil.rmtree(kept, ignore_errors=True)
     os.replace(temporary, kept)
+    checkpoint.unlink(missing_ok=True)
 
 
 def _undamaged(kept: Path) -> bool:

@@ -4,6 +4,7 @@ import csv
 import logging
 import math
 import os
+import pickle
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
@@ -19,6 +20,7 @@ from emotion_pipeline.store import atomic
 log = logging.getLogger(__name__)
 
 Batch = TypeVar("Batch")
+State = dict[str, Tensor]
 
 
 class Step(NamedTuple):
@@ -44,6 +46,7 @@ def seed_torch(seed: int) -> None:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with this
     torch.manual_seed(seed)
     torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # slow, finds bugs only
 
 
 def adamw(model: nn.Module, decayed: Sequence[str], learning_rate: float, weight_decay: float) -> torch.optim.AdamW:
@@ -66,6 +69,7 @@ def fit(
     epochs: int,
     patience: int,
     by_accuracy: bool = False,
+    checkpoint: Path | None = None,
 ) -> list[Epoch]:
     """Train until `patience` epochs brought no lower loss on val; leave the model in its best state, in eval mode.
 
@@ -73,11 +77,17 @@ def fit(
 
     `train_batches(epoch)` is called at the start of every epoch (0, 1, ...): the place to shuffle, augment or weigh
     anew. `step(batch, epoch)` runs the model; a term that belongs to training only asks `model.training`.
+    `checkpoint`: a file that is written after every epoch; where it is there already, training goes on from it and
+    ends with the bits of an uninterrupted one. A damaged one is named, and not used. The caller removes it.
     Raises UserError where the loss is no number any more.
     """
     history: list[Epoch] = []
     best, best_epoch, state = (math.inf, math.inf), 0, _copy(model)
-    for epoch in tqdm(range(epochs), desc="training", unit="epoch", disable=None):
+    if checkpoint and (before := _resume(checkpoint, model, optimizer)):
+        history, best, best_epoch, state = before
+    for epoch in tqdm(range(len(history), epochs), desc="training", unit="epoch", disable=None):
+        if epoch - best_epoch > patience:
+            break
         model.train()
         train_loss, _ = _pass(train_batches(epoch), lambda b, e=epoch: step(b, e), optimizer)  # type: ignore[misc]
         model.eval()
@@ -89,8 +99,8 @@ def fit(
         rank = (-val_accuracy if by_accuracy else 0.0, val_loss)
         if rank < best:
             best, best_epoch, state = rank, epoch, _copy(model)
-        elif epoch - best_epoch >= patience:
-            break
+        if checkpoint:
+            _save(checkpoint, model, optimizer, history, best, best_epoch, state)
     model.load_state_dict(state)
     model.eval()
     log.info("best epoch %d of %d, val loss %.4f", best_epoch + 1, len(history), best[1])
@@ -118,7 +128,48 @@ def _pass(
     return float(loss) / items, float(correct) / items
 
 
-def _copy(model: nn.Module) -> dict[str, Tensor]:
+def _save(
+    checkpoint: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    history: Sequence[Epoch],
+    best: tuple[float, float],
+    best_epoch: int,
+    state: State,
+) -> None:
+    whole = {
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "random": torch.get_rng_state(),
+        "random_gpu": torch.cuda.get_rng_state_all(),
+        "history": [astuple(row) for row in history],
+        "best": (best, best_epoch, state),
+    }
+    with atomic(checkpoint) as temporary:
+        torch.save(whole, temporary)
+
+
+def _resume(
+    checkpoint: Path, model: nn.Module, optimizer: torch.optim.Optimizer
+) -> tuple[list[Epoch], tuple[float, float], int, State] | None:
+    """Put everything back as `_save` found it; None, and nothing changed, where the file is not there or damaged."""
+    if not checkpoint.is_file():
+        return None
+    try:
+        whole = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, LookupError, ValueError):
+        log.warning("%s: damaged, training begins anew", checkpoint)
+        return None
+    model.load_state_dict(whole["model"])
+    optimizer.load_state_dict(whole["optimizer"])
+    torch.set_rng_state(whole["random"])
+    if whole["random_gpu"] and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(whole["random_gpu"])
+    log.info("training goes on after epoch %d (%s)", len(whole["history"]), checkpoint)
+    return [Epoch(*row) for row in whole["history"]], *whole["best"]
+
+
+def _copy(model: nn.Module) -> State:
     return {key: value.detach().clone() for key, value in model.state_dict().items()}
 
 

@@ -14,7 +14,7 @@ def train(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     made = []
 
-    def make(folder: Path) -> None:
+    def make(folder: Path, checkpoint: Path) -> None:
         made.append(folder)
         (folder / "network.safetensors").write_bytes(b"weights %d" % len(made))
         (folder / "history.csv").write_text("epoch\n1\n")
@@ -42,13 +42,31 @@ def test_a_damaged_network_is_trained_again(train):
 
 
 def test_a_training_that_stops_halfway_leaves_nothing_that_counts(train, tmp_path, monkeypatch):
-    def stops(folder: Path) -> None:
+    def stops(folder: Path, checkpoint: Path) -> None:
         (folder / "network.safetensors").write_bytes(b"half")
         raise RuntimeError("stopped")
 
     with pytest.raises(RuntimeError, match="stopped"):
         made_once("k1", Path("data/net"), {}, stops)
     assert train("k1") == 1
+
+
+def test_a_stopped_training_finds_its_own_checkpoint_again_and_a_finished_one_leaves_none(train):
+    seen = []
+
+    def make(folder: Path, checkpoint: Path) -> None:
+        seen.append(checkpoint.read_text() if checkpoint.exists() else "")
+        checkpoint.write_text("epoch 1")
+        if len(seen) < 3:
+            raise RuntimeError("stopped")
+        (folder / "network.safetensors").write_bytes(b"weights")
+
+    for key in ("k1", "k2"):
+        with pytest.raises(RuntimeError, match="stopped"):
+            made_once(key, Path("data/net"), {}, make)
+    made_once("k1", Path("data/net"), {}, make)
+    assert seen == ["", "", "epoch 1"]
+    assert [p.name for p in (store_folder() / "trained").glob("*k1*")] == ["k1"]
 
 
 def test_prune_keeps_what_the_keys_files_name(train):

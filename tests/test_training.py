@@ -17,13 +17,13 @@ def data(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     return x, (x[:, 0] > 0).long()
 
 
-def run(model: nn.Module, epochs: int = 20, patience: int = 5, rate: float = 0.01, val=None):
+def run(model: nn.Module, epochs: int = 20, patience: int = 5, rate: float = 0.01, val=None, **how):
     def step(batch, epoch):
         logits = model(batch[0])
         return Step(F.cross_entropy(logits, batch[1]), len(batch[1]), (logits.argmax(1) == batch[1]).sum())
 
     optimizer = adamw(model, (), rate, 0.0)
-    return fit(model, optimizer, step, lambda e: [data(e)], lambda: [val or data(100)], epochs, patience)
+    return fit(model, optimizer, step, lambda e: [data(e)], lambda: [val or data(100)], epochs, patience, **how)
 
 
 def test_decay_touches_only_the_weights_of_the_named_layers():
@@ -58,6 +58,59 @@ def test_same_seed_same_bits_and_it_learns():
     history = run(net(), epochs=80, patience=80)
     assert history[-1].val_accuracy > 0.9
     assert [row.epoch for row in history] == list(range(1, 81))
+
+
+class Killed(BaseException):
+    pass
+
+
+def interrupted(model: nn.Module, after: int, **how) -> None:
+    """Train as `run`, and be killed within the epoch `after` (counted from 0)."""
+
+    def batches(epoch):
+        if epoch == after:
+            raise Killed
+        return [data(epoch)]
+
+    def step(batch, epoch):
+        logits = model(batch[0])
+        return Step(F.cross_entropy(logits, batch[1]), len(batch[1]), (logits.argmax(1) == batch[1]).sum())
+
+    with pytest.raises(Killed):
+        fit(model, adamw(model, (), 0.01, 0.0), step, batches, lambda: [data(100)], 20, 20, **how)
+
+
+def noisy() -> nn.Module:
+    """A network whose result depends on the state of torch's generator."""
+    seed_torch(1)
+    return nn.Sequential(nn.Linear(3, 4), nn.Dropout(0.5), nn.Linear(4, 2))
+
+
+def test_an_interrupted_training_ends_with_the_bits_of_an_undisturbed_one(tmp_path):
+    undisturbed = noisy()
+    history = run(undisturbed, patience=20)
+    interrupted(noisy(), 3, checkpoint=tmp_path / "a")
+    interrupted(noisy(), 7, checkpoint=tmp_path / "a")
+    resumed = noisy()
+    assert run(resumed, patience=20, checkpoint=tmp_path / "a") == history
+    assert len(history) == 20
+    for a, b in zip(undisturbed.parameters(), resumed.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_a_training_that_was_killed_at_its_end_only_ends(tmp_path):
+    x, y = data(100)
+    first, again = net(), net()
+    how = {"epochs": 60, "patience": 3, "rate": 0.05, "val": (x, 1 - y), "checkpoint": tmp_path / "a"}
+    assert run(first, **how) == run(again, **how)
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("content", [b"", b"half a file"])
+def test_a_damaged_checkpoint_is_named_and_training_begins_anew(content, tmp_path, caplog):
+    (tmp_path / "a").write_bytes(content)
+    assert run(net(), checkpoint=tmp_path / "a") == run(net())
+    assert f"{tmp_path / 'a'}: damaged, training begins anew" in caplog.text
 
 
 def test_means_are_over_items_not_batches():

@@ -30,24 +30,30 @@ def encode_raw(faces: Iterable[Face]) -> dict[str, np.ndarray]:
     return {"faces": np.array(list(faces), np.uint8).reshape(-1, FACE_SIDE, FACE_SIDE, 3)}
 
 
+EVERY = slice(None)
+
 ENCODINGS = {"raw": encode_raw, "jpeg": encode_jpeg}
 
 
-def read_faces(path: Path, rows: slice | None = None) -> UInt8[np.ndarray, "t 224 224 3"]:
+def read_faces(path: Path, pixels: int = FACE_SIDE, rows: slice = EVERY) -> UInt8[np.ndarray, "t {pixels} {pixels} 3"]:
     """The faces (RGB) of a file of stage track in either encoding, or the given rows of them.
 
-    Raises ClipError (`unreadable`) naming the file.
+    Made smaller, each pixel is the mean of those it covers. Raises ClipError (`unreadable`) naming the file.
     """
-    rows = rows or slice(None)
     try:
         with h5py.File(path, "r") as file:
             if "faces" in file:
-                return file["faces"][rows]
-            offset = file["faces_offset"][()]
-            bounds = list(pairwise(offset))[rows]
-            return encode_raw(_decode(file["faces_jpeg"][a:b]) for a, b in bounds)["faces"]
+                faces = iter(file["faces"][rows])
+            else:
+                bounds = list(pairwise(file["faces_offset"][()]))[rows]
+                faces = (_decode(file["faces_jpeg"][a:b]) for a, b in bounds)
+            return np.array([_resized(face, pixels) for face in faces], np.uint8).reshape(-1, pixels, pixels, 3)
     except (OSError, KeyError, ValueError, cv2.error) as error:
         raise ClipError("unreadable", f"{path}: cannot read its faces ({error})") from error
+
+
+def _resized(face: Face, pixels: int) -> UInt8[np.ndarray, "{pixels} {pixels} 3"]:
+    return face if pixels == FACE_SIDE else cv2.resize(face, (pixels, pixels), interpolation=cv2.INTER_AREA)
 
 
 def _decode(stream: UInt8[np.ndarray, " n"]) -> Face:

@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from emotion_pipeline.device import device_of
@@ -84,15 +83,6 @@ def padded_frames(frames: int, starts: Int[np.ndarray, " w"]) -> Int[np.ndarray,
     return np.maximum(starts + WINDOW - frames, 0)
 
 
-def small_faces(track: Path, pixels: int = STANDARD.pixels) -> UInt8[np.ndarray, "t h w 3"]:
-    """The faces of a track, RGB, each pixel the mean of those it covers (section 2.4: resized to 112 x 112)."""
-    faces = read_faces(track)
-    small = np.empty((len(faces), pixels, pixels, 3), np.uint8)
-    for i, face in enumerate(faces):
-        small[i] = cv2.resize(face, (pixels, pixels), interpolation=cv2.INTER_AREA)
-    return small
-
-
 def c3d_clip(files: Sequence[Path], params: ExtractC3dParams, runtime: RuntimeParams) -> Artifact:
     """fc7 and scores of every window of a clip, one group per overlap k.
 
@@ -102,7 +92,7 @@ def c3d_clip(files: Sequence[Path], params: ExtractC3dParams, runtime: RuntimePa
     """
     track, weights = files
     network = _loaded(weights, weights.stat().st_mtime_ns, runtime.device)
-    faces = small_faces(track)
+    faces = read_faces(track, network.preprocessing.pixels)
     starts = {k: window_starts(len(faces), k) for k in params.overlaps}
     every = np.unique(np.concatenate([*starts.values(), np.zeros(0, int)]))
     frames = window_frames(len(faces), every)

@@ -1,8 +1,9 @@
 """Fine-tuning the two face networks for the seven emotions: sections 2.3 and 2.4 of the paper."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,12 +14,15 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
 from emotion_pipeline.device import device_of
-from emotion_pipeline.features.c3d import C3D, small_faces, window_frames, window_starts
-from emotion_pipeline.features.network import FaceNetwork, normalise_on, prepare
+from emotion_pipeline.emotions import EMOTIONS
+from emotion_pipeline.faces.crops import read_faces
+from emotion_pipeline.features.c3d import C3D, window_frames, window_starts
+from emotion_pipeline.features.network import FaceNetwork, describe, normalise_on, prepare
 from emotion_pipeline.features.stills import Stills, batches
 from emotion_pipeline.features.vgg_face import VGGFace
 from emotion_pipeline.features.weights import save_network, starting_network
 from emotion_pipeline.features.windows import CLIPS_AT_ONCE, WINDOWS, frame_counts, window_batches
+from emotion_pipeline.metrics import accuracy, confusion, uar
 from emotion_pipeline.params import FinetuneC3dParams, FinetuneVggParams, RuntimeParams, TemperatureParams
 from emotion_pipeline.training import Epoch, Step, adamw, fit, history_rows, seed_torch, write_rows
 
@@ -27,6 +31,12 @@ WARM_UP = 10
 
 LARGEST_GRADIENT = 5.0
 """Norm to which larger gradients are shortened."""
+
+COURSES: dict[str, Callable[[float], float]] = {
+    "constant": lambda done: 1.0,
+    "cosine": lambda done: (1 + math.cos(math.pi * done)) / 2,
+}
+"""Factor of the learning rate when this part of the epochs is done."""
 
 AT_ONCE = 16
 """Faces or windows in memory together where no gradient is kept: a clip can have any number of them."""
@@ -41,15 +51,19 @@ class Batch(NamedTuple):
 
 
 def finetune_vgg(
-    train: Stills, held_out: Stills, params: FinetuneVggParams, runtime: RuntimeParams, weights: Path | None = None
+    train: Stills,
+    held_out: Stills,
+    params: FinetuneVggParams,
+    runtime: RuntimeParams,
+    weights: Path | None = None,
+    checkpoint: Path | None = None,
 ) -> tuple[VGGFace, list[Epoch]]:
     """Train VGG-Face for the seven classes on still faces; `weights` is where it starts (None: at random).
 
     Section 2.3: jitter of scale, rotation and flip, dropout before the last layer; early stop on the held-out part.
+    `checkpoint`: see `training.fit`.
     """
-    seed_torch(params.seed)
-    network = starting_network(VGGFace, params.width, params.keep_probability, weights)
-    network.preprocessing = replace(network.preprocessing, grey=params.grey)
+    network = starting_vgg(params, weights)
     pixels = network.preprocessing.pixels
 
     def train_batches(epoch: int) -> Iterator[Batch]:
@@ -61,8 +75,31 @@ def finetune_vgg(
         for faces, labels in batches(held_out, params.batch_images, pixels):
             yield Batch(faces, labels, np.ones(len(labels)))
 
-    history = _fit(network, params, runtime, weights, _mean_of_items, train_batches, held_out_batches)
+    history = _fit(network, params, runtime, weights, checkpoint, _mean_of_items, train_batches, held_out_batches)
     return network, history
+
+
+def starting_vgg(params: FinetuneVggParams, weights: Path | None) -> VGGFace:
+    """VGG-Face before its fine-tuning. Raises UserError as `weights.starting_network`."""
+    seed_torch(params.seed)
+    network = starting_network(VGGFace, params.width, params.keep_probability, weights, params.pixels)
+    network.preprocessing = replace(network.preprocessing, grey=params.grey or network.preprocessing.grey)
+    return network
+
+
+def accuracy_rows(
+    network: VGGFace, parts: Mapping[str, Stills], runtime: RuntimeParams
+) -> list[Sequence[str | int | float]]:
+    """A header, then per part of the pictures: its name, their number, accuracy, UAR, and the recall of each class."""
+    rows: list[Sequence[str | int | float]] = [("part", "n", "accuracy", "uar", *EMOTIONS)]
+    network.to(device_of(runtime.device)).eval()
+    for name, part in sorted(parts.items()):
+        pictures = (faces for faces, _ in batches(part, AT_ONCE, network.preprocessing.pixels))
+        predicted = describe(network, pictures, rectified=True)[1].argmax(axis=1)
+        right = confusion(part.labels, predicted)
+        recall = (np.diag(right) / np.maximum(right.sum(axis=1), 1)).tolist()
+        rows.append((name, len(predicted), accuracy(part.labels, predicted), uar(part.labels, predicted), *recall))
+    return rows
 
 
 def finetune_c3d(
@@ -71,29 +108,34 @@ def finetune_c3d(
     params: FinetuneC3dParams,
     runtime: RuntimeParams,
     weights: Path | None = None,
+    checkpoint: Path | None = None,
 ) -> tuple[C3D, list[Epoch]]:
     """Train C3D for the seven classes on windows of face sequences; `train` and `val`: track file -> class.
 
     Section 2.4. `params.windows` says which windows of a clip are learnt from: the `central` one, one at `random`,
     `all`, or `weighted`: all alike for `uniform_epochs`, then weighted by equation 1 with the scores that the network,
-    without dropout, gives them at the start of each epoch. A clip of val is scored by the mean over its windows.
+    without dropout, gives them at the start of each epoch. `maximum`: the best-scoring window alone, from the first
+    epoch on: the multiple-instance learning that section 2.4 names for comparison. A clip of val is scored by the mean
+    over its windows. `checkpoint`: see `training.fit`.
     """
     seed_torch(params.seed)
     network = starting_network(C3D, params.width, params.keep_probability, weights)
-    read = lru_cache(CLIPS_AT_ONCE)(small_faces)
+    read = lru_cache(CLIPS_AT_ONCE)(partial(read_faces, pixels=network.preprocessing.pixels))
     frames, val_frames = frame_counts(train, "train"), frame_counts(val, "val")
 
     def train_batches(epoch: int) -> Iterator[Batch]:
         rng = np.random.default_rng([params.seed, epoch])
         starts = {path: WINDOWS[params.windows](n, params.overlap, rng) for path, n in frames.items()}
         weight_of = {path: np.ones(len(own)) for path, own in starts.items()}
-        if params.windows == "weighted" and epoch >= params.uniform_epochs:
-            heat = temperature(params.temperature, epoch - params.uniform_epochs)
-            mean = sum(map(len, starts.values())) / len(starts)  # windows of a clip; the weights of a clip sum to 1
+        heat = _heat(params, epoch)
+        if heat is not None:
             for path, own in starts.items():
                 faces = read(path)[window_frames(frames[path], own)]
-                s = negative_log_scores(network, faces, train[path])
-                weight_of[path] = window_weights(s, heat) * mean
+                weight_of[path] = window_weights(negative_log_scores(network, faces, train[path]), heat)
+            kept = {path: np.flatnonzero(weight) for path, weight in weight_of.items()}
+            mean = sum(map(len, kept.values())) / len(kept)  # windows of a clip; the weights of a clip sum to 1
+            starts = {path: own[kept[path]] for path, own in starts.items()}
+            weight_of = {path: weight[kept[path]] * mean for path, weight in weight_of.items()}
         for faces, paths, weight in window_batches(
             frames, starts, weight_of, read, params.batch_windows, params.flip, rng
         ):
@@ -104,7 +146,7 @@ def finetune_c3d(
             faces = read(path)[window_frames(n, window_starts(n, params.overlap))]
             yield Batch(faces, np.full(len(faces), val[path]), np.ones(len(faces)))
 
-    history = _fit(network, params, runtime, weights, _mean_of_windows, train_batches, val_batches)
+    history = _fit(network, params, runtime, weights, checkpoint, _mean_of_windows, train_batches, val_batches)
     return network, history
 
 
@@ -130,6 +172,15 @@ def temperature(params: TemperatureParams, epoch: int) -> float:
     return max(params.last, params.first * params.factor**epoch)
 
 
+def _heat(params: FinetuneC3dParams, epoch: int) -> float | None:
+    """T of equation 1 in an epoch; None where all windows count alike."""
+    if params.windows == "maximum":
+        return 0.0
+    if params.windows == "weighted" and epoch >= params.uniform_epochs:
+        return temperature(params.temperature, epoch - params.uniform_epochs)
+    return None
+
+
 @torch.no_grad()
 def negative_log_scores(
     network: FaceNetwork, windows: UInt8[np.ndarray, "w t h w2 3"], label: int
@@ -153,6 +204,7 @@ def _fit(
     params: FinetuneVggParams | FinetuneC3dParams,
     runtime: RuntimeParams,
     weights: Path | None,
+    checkpoint: Path | None,
     validate: Callable[[Tensor, Int[Tensor, " b"]], Step],
     train_batches: Callable[[int], Iterable[Batch]],
     val_batches: Callable[[], Iterable[Batch]],
@@ -163,32 +215,30 @@ def _fit(
         first = next(iter(train_batches(0)))
         normalise_on(network, prepare(torch.from_numpy(first.faces).to(device), network.preprocessing))
     optimizer = adamw(network, [""], params.learning_rate, params.weight_decay)
-    _tame(optimizer, network, params.learning_rate)
+    optimizer.register_step_pre_hook(partial(_shorten_gradients, network))
 
     def step(batch: Batch, epoch: int) -> Step:
         logits = _logits(network, batch.faces, len(batch.faces) if network.training else AT_ONCE)
         labels = torch.from_numpy(batch.labels).to(logits.device)
         if not network.training:
             return validate(logits, labels)
+        _set_rate(optimizer, params.learning_rate * COURSES[params.course](epoch / params.epochs))
         weights = torch.from_numpy(batch.weights).to(logits)
         loss = (weights * F.cross_entropy(logits, labels, reduction="none")).mean()
         return Step(loss, len(labels), (logits.argmax(1) == labels).sum())
 
-    return fit(network, optimizer, step, train_batches, val_batches, params.epochs, params.patience, by_accuracy=True)
+    return fit(network, optimizer, step, train_batches, val_batches, params.epochs, params.patience, True, checkpoint)
 
 
-def _tame(optimizer: torch.optim.Optimizer, network: nn.Module, learning_rate: float) -> None:
-    """Before each step: shorten large gradients, set the learning rate of the warm-up."""
-    taken = 0
+def _shorten_gradients(network: nn.Module, *_: object) -> None:
+    nn.utils.clip_grad_norm_(network.parameters(), LARGEST_GRADIENT)
 
-    def before_step(optimizer: torch.optim.Optimizer, *_: object) -> None:
-        nonlocal taken
-        taken += 1
-        nn.utils.clip_grad_norm_(network.parameters(), LARGEST_GRADIENT)
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate * min(1.0, taken / WARM_UP)
 
-    optimizer.register_step_pre_hook(before_step)
+def _set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """The learning rate of the next step: `rate`, less in the warm-up. A checkpoint keeps the number of steps."""
+    for group in optimizer.param_groups:
+        group["steps"] = group.get("steps", 0) + 1
+        group["lr"] = rate * min(1.0, group["steps"] / WARM_UP)
 
 
 def _mean_of_items(logits: Float[Tensor, "b k"], labels: Int[Tensor, " b"]) -> Step:

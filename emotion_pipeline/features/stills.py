@@ -1,13 +1,13 @@
 """Pictures of faces for fine-tuning the 2D network, section 2.3: read, held out, jittered, batched."""
 
-import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import tee
 from pathlib import Path
 
 import cv2
 import numpy as np
+import pandas as pd
 from jaxtyping import Float, Int, UInt8
 from numpy.random import Generator
 
@@ -17,12 +17,13 @@ from emotion_pipeline.faces.crops import JPEG, read_faces
 from emotion_pipeline.faces.detect import dlib_hog
 from emotion_pipeline.faces.landmarks import dlib_68
 from emotion_pipeline.faces.warp import FACE_SIDE, warp_face
-from emotion_pipeline.params import DetectParams, FinetuneVggParams, JitterParams
+from emotion_pipeline.params import DetectParams, JitterParams
 
-log = logging.getLogger(__name__)
+CSV_EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
+"""Classes 0 to 6 of fer2013.csv."""
 
-PARTS = ("Training", "PublicTest")
-"""Parts of FER2013 that are trained on (section 2.3); the private test part is never read here."""
+CSV_SIDE = 48
+"""Pixels of a side of its pictures."""
 
 FRAME = FACE_SIDE // 2
 """Pixels of repeated border around an enlarged still."""
@@ -43,46 +44,76 @@ class Stills:
         return Stills(tuple(self.names[i] for i in rows), tuple(self.encoded[i] for i in rows), self.labels[rows])
 
 
-def training_stills(
-    params: FinetuneVggParams, train: Mapping[Path, int], val: Mapping[Path, int]
-) -> tuple[Stills, Stills]:
-    """What is trained on and what is held out, by `params.images`.
+def read_stills(source: Path, parts: Sequence[str]) -> Stills:
+    """Some parts (`Training`, `PublicTest`, `PrivateTest`) of FER2013, of either layout; perhaps no picture at all.
 
-    `stills`: the FER2013 layout, a part of it held out at random; `clips`: faces of the labelled clips of train,
-    those of val held out. `train`, `val`: track file -> class.
+    `fer2013.csv` (emotion, pixels, Usage), or a folder `<part>/<class>/<file>`. Raises UserError for a file or a
+    folder that is neither.
     """
-    if params.images == "stills":
-        return hold_out(
-            aligned(read_stills(Path(params.stills)), params.margin),
-            params.held_out,
-            np.random.default_rng(params.seed),
-        )
-    return stills_of_tracks(train, params.frames_per_clip), stills_of_tracks(val, params.frames_per_clip)
+    if source.suffix == ".csv":
+        return _read_csv(source, parts)
+    if not source.is_dir():
+        raise UserError(f"{source}: no such folder or csv file; set finetune_vgg.stills to FER2013")
+    return _joined([read_classes(source / part) for part in parts])
 
 
-def read_stills(folder: Path) -> Stills:
-    """The pictures of a folder in the layout of FER2013: `Training|PublicTest/<class>/<file>`, classes in any case.
+def read_classes(folder: Path) -> Stills:
+    """The pictures `<folder>/<class>/<file>`, classes in any case (one part of FER2013, or SFEW).
 
-    Raises UserError where there is none, or a class that is not one of the seven.
+    Raises UserError for a class that is not one of the seven.
     """
     names, encoded, labels = [], [], []
-    for path in sorted(p for part in PARTS for p in (folder / part).glob("*/*")):
+    for path in sorted(folder.glob("*/*")):
         label = path.parent.name.lower()
         if label not in EMOTIONS:
             raise UserError(f"{path.parent}: expected a folder named as one of {', '.join(EMOTIONS)}")
         names.append(str(path))
         encoded.append(path.read_bytes())
         labels.append(EMOTIONS.index(label))
-    if not names:
-        raise UserError(f"{folder}: no pictures in {folder}/Training/<class>/; finetune_vgg.stills names this folder")
-    return Stills(tuple(names), tuple(encoded), np.array(labels))
+    return Stills(tuple(names), tuple(encoded), np.array(labels, int))
 
 
-def aligned(stills: Stills, margin: float) -> Stills:
+def _read_csv(path: Path, parts: Sequence[str]) -> Stills:
+    try:
+        table = pd.read_csv(path, usecols=["emotion", "pixels", "Usage"])
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: not FER2013's csv file (emotion, pixels, Usage): {error}") from error
+    names, encoded, labels = [], [], []
+    for row in table[table["Usage"].isin(list(parts))].itertuples():
+        name = f"{path}, line {row.Index + 2}"
+        pixels = _pixels(str(row.pixels))
+        if pixels.size != CSV_SIDE**2 or row.emotion not in range(len(CSV_EMOTIONS)):
+            raise UserError(
+                f"{name}: expected an emotion from 0 to 6 and {CSV_SIDE**2} pixels from 0 to 255, found emotion"
+                f" {row.emotion} and {pixels.size} such pixels; get the file again"
+            )
+        names.append(name)
+        encoded.append(cv2.imencode(".png", pixels.reshape(CSV_SIDE, CSV_SIDE))[1].tobytes())
+        labels.append(EMOTIONS.index(CSV_EMOTIONS[row.emotion]))
+    return Stills(tuple(names), tuple(encoded), np.array(labels, int))
+
+
+def _pixels(text: str) -> UInt8[np.ndarray, " n"]:
+    """The numbers from 0 to 255 in a text; none where it holds anything else."""
+    words = text.split()
+    good = all(word.isdecimal() and int(word) < 256 for word in words)
+    return np.array(words if good else [], np.uint8)
+
+
+def _joined(parts: Sequence[Stills]) -> Stills:
+    return Stills(
+        tuple(name for part in parts for name in part.names),
+        tuple(picture for part in parts for picture in part.encoded),
+        np.concatenate([np.zeros(0, int), *(part.labels for part in parts)]),
+    )
+
+
+def aligned(stills: Stills, margin: float) -> tuple[Stills, int]:
     """The pictures with their faces detected and aligned as those of the clips are (section 2.3).
 
     A still of FER2013 is 48 x 48 and filled by the face: it is enlarged to 224 x 224 and its border is repeated around
-    it, so that the detector sees a whole face. Where it finds none, the enlarged picture is taken as it is.
+    it, so that the detector sees a whole face. Where it finds none, the enlarged picture is taken as it is. Returns the
+    pictures, and in how many a face was found.
     """
     hog = DetectParams(detector="dlib_hog", threshold=0.0, upsample=0)
     framed, again = tee(_framed(_decode(stills, row)) for row in range(len(stills.labels)))
@@ -95,8 +126,7 @@ def aligned(stills: Stills, margin: float) -> Stills:
             face = warp_face(picture, landmarks[0], margin, "replicate")
             found += 1
         encoded.append(cv2.imencode(".jpg", face[..., ::-1], JPEG)[1].tobytes())
-    log.info("finetune_vgg: a face found and aligned in %d of %d stills", found, len(encoded))
-    return replace(stills, encoded=tuple(encoded))
+    return replace(stills, encoded=tuple(encoded)), found
 
 
 def _framed(picture: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "g g 3"]:

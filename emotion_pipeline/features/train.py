@@ -1,14 +1,30 @@
 """From the folders of earlier stages to a fine-tuned network in a folder: what the two fine-tuning stages do."""
 
 import hashlib
+import logging
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
 
 from emotion_pipeline.clips import UserError, labels_of, read_manifest
 from emotion_pipeline.features import finetune
-from emotion_pipeline.features.stills import training_stills
+from emotion_pipeline.features.stills import Stills, aligned, hold_out, read_classes, read_stills, stills_of_tracks
 from emotion_pipeline.fingerprint import code_fingerprint, digest, file_sha256
 from emotion_pipeline.params import FinetuneC3dParams, FinetuneVggParams, RuntimeParams
-from emotion_pipeline.reuse import made_once
+from emotion_pipeline.reuse import entry, is_valid, made_once, seal
+from emotion_pipeline.stage import ends_with_parent
+from emotion_pipeline.store import Artifact, read_array, read_attributes, write_artifact
+from emotion_pipeline.training import Epoch, write_rows
+
+log = logging.getLogger(__name__)
+
+AT_ONCE = 200
+"""Stills that one process aligns before it takes the next."""
 
 
 def train_vgg(
@@ -16,19 +32,74 @@ def train_vgg(
 ) -> None:
     """Fine-tune VGG-Face, or take it from the store where everything that it is trained on is the same.
 
-    `published` is the folder of published weights; `out` gets `network.safetensors` and `history.csv`.
+    `published` is the folder of published weights; `out` gets `network.safetensors`, `history.csv` and `accuracy.csv`
+    (see `finetune.accuracy_rows`).
     """
     weights = _weights_file(published, params.weights)
-    train, held_out = training_stills(params, *_labelled_tracks(ingest, track))
-    trained_on = [
-        [hashlib.sha256(picture).hexdigest() for picture in part.encoded] + part.labels.tolist()
-        for part in (train, held_out)
-    ]
+    stills, faces = _stills(params), _faces(ingest, track, params)
+    shown = {
+        name: [hashlib.sha256(picture).hexdigest() for picture in part.encoded] + part.labels.tolist()
+        for name, part in (stills | faces).items()
+    }
 
-    def make(folder: Path) -> None:
-        finetune.write_finetuned(folder, *finetune.finetune_vgg(train, held_out, params, runtime, weights))
+    def make(folder: Path, checkpoint: Path) -> None:
+        ready = faces | {name: _aligned_once(part, params.margin, runtime) for name, part in stills.items()}
+        if "train" in ready and "held_out" not in ready:
+            rng = np.random.default_rng(params.seed)
+            ready["train"], ready["held_out"] = hold_out(ready["train"], params.held_out, rng)
+        train = ready.pop("train", None)
+        if train is None:  # images: none
+            network, history = finetune.starting_vgg(params, weights), list[Epoch]()
+        else:
+            network, history = finetune.finetune_vgg(train, ready["held_out"], params, runtime, weights, checkpoint)
+        finetune.write_finetuned(folder, network, history)
+        write_rows(folder / "accuracy.csv", finetune.accuracy_rows(network, ready, runtime))
 
-    made_once(_key("finetune_vgg", trained_on, weights, params), out, params.model_dump(mode="json"), make)
+    made_once(_key("finetune_vgg", shown, weights, params), out, params.model_dump(mode="json"), make)
+
+
+def _stills(params: FinetuneVggParams) -> dict[str, Stills]:
+    """Pictures whose faces are still to be aligned, by what they are for: `train`, or the name of a test."""
+    parts = {}
+    if params.images == "stills":
+        parts["train"] = read_stills(Path(params.stills), params.train_parts)
+        if params.test_part:
+            parts[params.test_part] = read_stills(Path(params.stills), [params.test_part])
+    for name, part in parts.items():
+        if not part.names:
+            raise UserError(f"{params.stills}: no picture for {name!r}; correct finetune_vgg.train_parts or .test_part")
+    film_frames = read_classes(Path(params.film_frames))
+    if film_frames.names:
+        parts["film_frames"] = film_frames
+    return parts
+
+
+def _faces(ingest: Path, track: Path, params: FinetuneVggParams) -> dict[str, Stills]:
+    """With `images: clips`, faces of the labelled clips: those of train, and those of val, held out."""
+    if params.images != "clips":
+        return {}
+    parts = zip(("train", "held_out"), _labelled_tracks(ingest, track), strict=True)
+    return {name: stills_of_tracks(tracks, params.frames_per_clip) for name, tracks in parts}
+
+
+def _aligned_once(stills: Stills, margin: float, runtime: RuntimeParams) -> Stills:
+    """`aligned` in parallel, kept in the store: a network trained otherwise on the same pictures starts at once."""
+    count = len(stills.names)
+    hashes = [hashlib.sha256(picture).hexdigest() for picture in stills.encoded]
+    key = digest({"stills": hashes, "margin": margin, "code": code_fingerprint(aligned.__module__)})
+    if not is_valid(key):
+        parts = [stills.part(rows) for rows in np.split(np.arange(count), range(AT_ONCE, count, AT_ONCE))]
+        with ProcessPoolExecutor(runtime.processes, get_context("spawn"), ends_with_parent) as pool:
+            results = pool.map(partial(aligned, margin=margin), parts)
+            bar = tqdm(results, "aligning stills", len(parts), unit=f"{AT_ONCE} stills", disable=None)
+            done = list(bar)
+        pictures = [picture for part, _ in done for picture in part.encoded]
+        arrays = {"jpeg": np.frombuffer(b"".join(pictures), np.uint8), "end": np.cumsum([len(p) for p in pictures])}
+        write_artifact(entry(key), "stills", Artifact(arrays, {"found": sum(found for _, found in done)}))
+        seal(entry(key))
+    log.info("finetune_vgg: a face found and aligned in %d of %d stills", read_attributes(entry(key))["found"], count)
+    streams, ends = read_array(entry(key), "jpeg"), read_array(entry(key), "end")
+    return replace(stills, encoded=tuple(part.tobytes() for part in np.split(streams, ends[:-1])))
 
 
 def train_c3d(
@@ -39,8 +110,8 @@ def train_c3d(
     train, val = _labelled_tracks(ingest, track)
     trained_on = [[(file_sha256(path), label) for path, label in part.items()] for part in (train, val)]
 
-    def make(folder: Path) -> None:
-        finetune.write_finetuned(folder, *finetune.finetune_c3d(train, val, params, runtime, weights))
+    def make(folder: Path, checkpoint: Path) -> None:
+        finetune.write_finetuned(folder, *finetune.finetune_c3d(train, val, params, runtime, weights, checkpoint))
 
     made_once(_key("finetune_c3d", trained_on, weights, params), out, params.model_dump(mode="json"), make)
 

@@ -26,8 +26,8 @@ STANDARD = WEIGHTS["vgg_face_dag.pth"].preprocessing
 class VGGFace(FaceNetwork):
     """VGG-16, configuration D, as in VGG-Face (Parkhi et al. 2015, table 3); 145,002,878 parameters for 2622 classes.
 
-    Layer names are those of `vgg_face_dag.pth`. Deviation: dropout only before the last layer (section 2.3 of the
-    paper), none after fc6.
+    Layer names are those of `vgg_face_dag.pth`. Deviations: dropout only before the last layer (section 2.3 of the
+    paper), none after fc6; `preprocessing.pixels` other than 224 makes fc6 smaller, for a network of one's own.
     """
 
     name = "vgg_face"
@@ -46,7 +46,7 @@ class VGGFace(FaceNetwork):
             for index in range(1, convolutions + 1):
                 self.add_module(f"conv{block}_{index}", nn.Conv2d(inputs, self.units(count), 3, padding=1))
                 inputs = self.units(count)
-        side = STANDARD.pixels // 2 ** len(BLOCKS)
+        side = preprocessing.pixels // 2 ** len(BLOCKS)
         self.fc6 = nn.Linear(inputs * side * side, self.units(4096))
         self.fc7 = nn.Linear(self.units(4096), self.units(4096))
         self.fc8 = nn.Linear(self.units(4096), classes)
@@ -54,7 +54,7 @@ class VGGFace(FaceNetwork):
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(
-        self, images: Float[Tensor, "b 3 224 224"], rectified: bool = True
+        self, images: Float[Tensor, "b 3 h w"], rectified: bool = True
     ) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b k"]]:
         """fc6, after its rectifier or before, and the logits."""
         x = images
@@ -75,7 +75,7 @@ def vgg_clip(files: Sequence[Path], params: ExtractVggParams, runtime: RuntimePa
     """
     track, weights = files
     network = _loaded(weights, weights.stat().st_mtime_ns, runtime.device)
-    faces = read_faces(track)
+    faces = read_faces(track, network.preprocessing.pixels)
     batches = (faces[i : i + runtime.batch] for i in range(0, len(faces), runtime.batch))
     features, scores = describe(network, batches, params.rectified)
     return Artifact(

@@ -64,22 +64,28 @@ UNIT_RANGE = 1 / 64
 """Scale of the input of a network that starts at random: values of about unit variance instead of -129 to 162."""
 
 
-def starting_network(build: type[N], width: float, keep_probability: float, file: Path | None) -> N:
-    """A network for the seven classes that starts from a file of weights (all but its last layer), or at random.
+def starting_network(
+    build: type[N], width: float, keep_probability: float, file: Path | None, pixels: int | None = None
+) -> N:
+    """A network for the seven classes that starts from a file of weights, or at random.
 
+    The last layer of a published file is for other classes: it is not taken. `pixels`: side of the input of a network
+    that starts at random, if it is not that of the published one.
     Draws from torch's generator. Raises UserError as `read_published`, `read_own` and `load_tensors`.
     """
     standard = next(record.preprocessing for record in WEIGHTS.values() if record.network == build.name)
     classes = len(EMOTIONS)
     if file is None:
-        return build(classes, width, keep_probability, replace(standard, scale=UNIT_RANGE))
+        own = replace(standard, scale=UNIT_RANGE, pixels=pixels or standard.pixels)
+        return build(classes, width, keep_probability, own)
     if file.suffix == ".safetensors":
         described, tensors = read_own(file, build.name)
         network = build(classes, width, keep_probability, Preprocessing(**described["preprocessing"]))
+        load_tensors(network, tensors, file)
     else:
         record, tensors = read_published(file, build.name)
         network = build(classes, width, keep_probability, record.preprocessing)
-    load_tensors(network, tensors, file, skip="fc8")
+        load_tensors(network, tensors, file, skip="fc8")
     return network
 
 
@@ -129,7 +135,7 @@ def load_tensors(network: FaceNetwork, tensors: Mapping[str, Tensor], path: Path
     network.load_state_dict({k: v.to(torch.float32) for k, v in offered.items()}, strict=False)
 
 
-def save_network(path: Path, network: FaceNetwork) -> None:
+def save_network(path: Path, network: FaceNetwork, precision: torch.dtype = torch.float32) -> None:
     """Write weights and all that `load_network` needs; the same network always gives the same bytes."""
     described = {
         "network": network.name,
@@ -137,7 +143,7 @@ def save_network(path: Path, network: FaceNetwork) -> None:
         "classes": network.classes,
         "preprocessing": asdict(network.preprocessing),
     }
-    tensors = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
+    tensors = {k: v.detach().cpu().to(precision).contiguous() for k, v in network.state_dict().items()}
     data = safetensors.torch.save(tensors, {METADATA: json.dumps(described, sort_keys=True)})
     with atomic(path) as temporary:
         temporary.write_bytes(data)

@@ -30,7 +30,7 @@ def _all(frames: int, overlap: int, rng: Generator) -> Starts:
     return window_starts(frames, overlap)
 
 
-WINDOWS = {"central": _central, "random": _random, "all": _all, "weighted": _all}
+WINDOWS = {"central": _central, "random": _random, "all": _all, "weighted": _all, "maximum": _all}
 """Windows of a sequence that one epoch learns from: (frames, overlap, generator) -> starts."""
 
 

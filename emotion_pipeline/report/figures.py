@@ -149,7 +149,7 @@ def face_strip(path: Path, wanted: int) -> tuple[bytes, list[int]]:
     rows = evenly_spaced(len(frames), wanted)
     strip = np.full((CELL, wanted * CELL, 3), 255, np.uint8)
     for i, row in enumerate(rows):
-        strip[:, i * CELL : (i + 1) * CELL - 3] = _cell(read_faces(path, slice(row, row + 1))[0])
+        strip[:, i * CELL : (i + 1) * CELL - 3] = _cell(read_faces(path, rows=slice(row, row + 1))[0])
     return cv2.imencode(".jpg", strip[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 88])[1].tobytes(), [
         int(frames[row]) for row in rows
     ]

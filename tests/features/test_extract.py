@@ -3,7 +3,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from emotion_pipeline.features.c3d import C3D, c3d_clip, padded_frames, small_faces, window_frames, window_starts
+from emotion_pipeline.faces.crops import read_faces
+from emotion_pipeline.features.c3d import C3D, c3d_clip, padded_frames, window_frames, window_starts
 from emotion_pipeline.features.vgg_face import VGGFace, vgg_clip
 from emotion_pipeline.features.weights import save_network
 from emotion_pipeline.params import ExtractC3dParams, ExtractVggParams
@@ -58,7 +59,7 @@ def test_windows_beyond_the_end_go_on_from_the_beginning():
 def test_faces_are_averaged_to_112(make_track, noise, tmp_path):
     faces = noise(2)
     faces[0, :2, :2, 1] = [[0, 100], [20, 40]]
-    small = small_faces(make_track(tmp_path / "a.h5", faces))
+    small = read_faces(make_track(tmp_path / "a.h5", faces), 112)
     assert small.shape == (2, 112, 112, 3)
     assert small[0, 0, 0, 1] == 40
     np.testing.assert_array_equal(small[1], faces[1, ::2, ::2])
@@ -88,7 +89,7 @@ def test_c3d_describes_every_window_once(c3d, make_track, noise, runtime, tmp_pa
     np.testing.assert_array_equal(arrays["overlap_0/features"], arrays["overlap_8/features"][[0, 2]])
     network = C3D(7, W)
     network.load_state_dict(load_file(c3d))
-    window = small_faces(track)[[*range(8, 20), *range(4)]][..., ::-1] - np.array([90.25, 97.66, 101.41])
+    window = read_faces(track, 112)[[*range(8, 20), *range(4)]][..., ::-1] - np.array([90.25, 97.66, 101.41])
     x = torch.from_numpy(window.astype(np.float32)).permute(3, 0, 1, 2)[None]
     with torch.no_grad():
         fc7, logits = network.eval()(x)

@@ -1,67 +1,32 @@
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
-import skimage.data
 import torch
 
 from emotion_pipeline.clips import UserError
-from emotion_pipeline.emotions import EMOTIONS
-from emotion_pipeline.faces.detect import dlib_hog
-from emotion_pipeline.faces.landmarks import dlib_68
+from emotion_pipeline.faces.crops import read_faces
 from emotion_pipeline.features import finetune
-from emotion_pipeline.features.c3d import small_faces, window_frames
+from emotion_pipeline.features.c3d import window_frames
 from emotion_pipeline.features.finetune import (
+    COURSES,
+    accuracy_rows,
     finetune_c3d,
     finetune_vgg,
     negative_log_scores,
+    starting_vgg,
     temperature,
     window_weights,
     write_finetuned,
 )
-from emotion_pipeline.features.stills import (
-    Stills,
-    _decode,
-    aligned,
-    batches,
-    hold_out,
-    read_stills,
-    stills_of_tracks,
-    training_stills,
-    warped,
-)
+from emotion_pipeline.features.stills import hold_out, read_stills
 from emotion_pipeline.features.windows import WINDOWS, frame_counts, window_batches
-from emotion_pipeline.params import DetectParams, FinetuneC3dParams
+from emotion_pipeline.params import FinetuneC3dParams
+from tests.features.conftest import face_of
 
 RNG = np.random.default_rng
-
-
-def face_of(label: int, rng: np.random.Generator, side: int = 48) -> np.ndarray:
-    """A noisy disc whose place tells the class (0-6): in the middle row, brighter or darker, or above, or below."""
-    y, x = np.mgrid[:side, :side] / side
-    centres = [(0.5, 0.5), (0.2, 0.5), (0.8, 0.5), (0.5, 0.5), (0.2, 0.5), (0.8, 0.5), (2, 2)]
-    row, column = centres[label]
-    disc = (y - row) ** 2 + (x - column) ** 2 < 0.04
-    picture = 128 + (80 if label < 3 else -80) * disc[..., None] + rng.normal(0, 10, (side, side, 3))
-    return picture.clip(0, 255).astype(np.uint8)
-
-
-@pytest.fixture(scope="module")
-def stills_folder(tmp_path_factory) -> Path:
-    folder, rng = tmp_path_factory.mktemp("stills"), RNG(0)
-    for label, name in enumerate(EMOTIONS):
-        for i in range(8):
-            path = folder / ("PublicTest" if i == 0 else "Training") / name.capitalize() / f"{i:02}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            cv2.imwrite(str(path), face_of(label, rng))
-    return folder
-
-
-@pytest.fixture
-def vgg_params(params, stills_folder):
-    changes = {"stills": str(stills_folder), "width": 0.03, "learning_rate": 0.003, "batch_images": 7, "epochs": 9}
-    return params.finetune_vgg.model_copy(update=changes | {"images": "stills", "weights": None})
 
 
 @pytest.fixture
@@ -71,8 +36,9 @@ def c3d_params(params) -> FinetuneC3dParams:
 
 
 @pytest.fixture
-def runtime(runtime):
-    return runtime.model_copy(update={"device": "cpu"})
+def parts(stills_folder):
+    """49 pictures to learn from and 7 that are held out."""
+    return hold_out(read_stills(stills_folder, ["Training", "PublicTest"]), 0.1, RNG(0))
 
 
 def tracks_in(folder, make_track, labels, frames=20) -> dict[Path, int]:
@@ -85,131 +51,114 @@ def tracks_in(folder, make_track, labels, frames=20) -> dict[Path, int]:
     return tracks
 
 
-def test_stills_are_read_from_both_parts_with_their_classes(stills_folder):
-    stills = read_stills(stills_folder)
-    assert np.bincount(stills.labels).tolist() == [8] * 7
-    for name, label in zip(stills.names, stills.labels, strict=True):
-        assert Path(name).parent.name.lower() == EMOTIONS[label]
-
-
-def test_stills_are_aligned_where_a_face_is_found_and_kept_where_none_is():
-    """A tilted still of a real face, 48 x 48 as in FER2013, comes out level; a picture without a face as it was."""
-    face = cv2.resize(skimage.data.astronaut()[40:180, 150:290], (48, 48), interpolation=cv2.INTER_AREA)
-    tilt = cv2.getRotationMatrix2D((23.5, 23.5), 12, 1)
-    tilted = cv2.warpAffine(face, tilt, (48, 48), borderMode=cv2.BORDER_REPLICATE)
-    ramp = np.repeat(np.arange(48, dtype=np.uint8)[:, None] * 5, 48, 1)[..., None].repeat(3, 2)
-    encoded = tuple(cv2.imencode(".png", p[..., ::-1])[1].tobytes() for p in (tilted, ramp))
-    found = aligned(Stills(("face", "ramp"), encoded, np.array([0, 1])), margin=0.15)
-    level = _decode(found, 0)
-    (boxes,) = dlib_hog([level], DetectParams(detector="dlib_hog", threshold=0.0, upsample=0))
-    (points,) = next(dlib_68([(level, boxes[:1])]))
-    across = points[42:48].mean(0) - points[36:42].mean(0)
-    assert abs(np.degrees(np.arctan2(across[1], across[0]))) < 3
-    np.testing.assert_allclose(
-        _decode(found, 1).astype(float), cv2.resize(ramp, (224, 224), interpolation=cv2.INTER_CUBIC), atol=4
-    )
-
-
-def test_a_strange_class_or_an_empty_folder_is_named(tmp_path):
-    with pytest.raises(UserError, match=r"no pictures in .*/Training/<class>/; finetune_vgg\.stills names this folder"):
-        read_stills(tmp_path)
-    (tmp_path / "Training/contempt").mkdir(parents=True)
-    (tmp_path / "Training/contempt/a.png").write_bytes(b"x")
-    with pytest.raises(UserError, match=r"Training/contempt: expected a folder named as one of angry, disgust"):
-        read_stills(tmp_path)
-
-
-def test_a_file_that_is_no_picture_is_named(tmp_path):
-    (tmp_path / "Training/sad").mkdir(parents=True)
-    (tmp_path / "Training/sad/a.jpg").write_bytes(b"no picture")
-    with pytest.raises(UserError, match=r"Training/sad/a\.jpg: not a picture"):
-        list(batches(read_stills(tmp_path), 4, 224))
-
-
-def test_the_held_out_part_has_its_share_of_every_class_and_shares_no_picture(stills_folder):
-    stills = read_stills(stills_folder)
-    train, held_out = hold_out(stills, 0.2, RNG(1))
-    assert np.bincount(held_out.labels).tolist() == [2] * 7
-    assert sorted(train.names + held_out.names) == sorted(stills.names)
-    assert hold_out(stills, 0.2, RNG(2))[1].names != held_out.names
-
-
-def test_unchanged_pictures_come_in_order_as_rgb(tmp_path):
-    (tmp_path / "Training/happy").mkdir(parents=True)
-    red_left = np.zeros((48, 48, 3), np.uint8)
-    red_left[:, :24] = (250, 0, 0)
-    cv2.imwrite(str(tmp_path / "Training/happy/a.png"), red_left[..., ::-1])
-    [(faces, labels)] = batches(read_stills(tmp_path), 4, 224)
-    assert faces.shape == (1, 224, 224, 3)
-    assert labels.tolist() == [3]
-    assert faces[0, 100, 10].tolist() == [250, 0, 0]
-    assert faces[0, 100, 210].tolist() == [0, 0, 0]
-
-
-@pytest.mark.parametrize("side", [48, 224, 448])
-def test_pictures_of_any_size_fill_the_input(side):
-    ramp = np.repeat(np.linspace(0, 255, side).astype(np.uint8)[None, :, None], side, 0).repeat(3, 2)
-    got = warped(ramp, 224, np.eye(2))[112, :, 0].astype(float)
-    np.testing.assert_allclose(got, np.linspace(0, 255, 224), atol=3)
-    mirrored = warped(ramp, 224, np.diag([-1.0, 1.0]))[112, :, 0].astype(float)
-    np.testing.assert_allclose(mirrored, got[::-1], atol=1)
-
-
-def test_jitter_turns_and_scales_about_the_centre():
-    picture = np.zeros((224, 224, 3), np.uint8)
-    picture[110:114, 160:164] = 255  # 50 pixels right of the centre
-    quarter = np.array([[0.0, -1.0], [1.0, 0.0]])
-    for change, (x, y) in [(quarter, (111.5, 161.5)), (1.5 * np.eye(2), (186.5, 111.5)), (np.eye(2), (161.5, 111.5))]:
-        mass = warped(picture, 224, change)[..., 0].astype(float)
-        assert (mass.sum(0) @ np.arange(224) / mass.sum(), mass.sum(1) @ np.arange(224) / mass.sum()) == pytest.approx(
-            (x, y), abs=0.5
-        )
-
-
-def test_the_same_generator_gives_the_same_jitter_and_order(vgg_params, stills_folder):
-    stills = read_stills(stills_folder)
-    first, again, other = (list(batches(stills, 50, 64, vgg_params.jitter, RNG(s))) for s in (1, 1, 2))
-    assert all(np.array_equal(a[0], b[0]) and np.array_equal(a[1], b[1]) for a, b in zip(first, again, strict=True))
-    assert not np.array_equal(first[0][0], other[0][0])
-    assert sorted(np.concatenate([labels for _, labels in first])) == sorted(stills.labels)
-
-
-def test_faces_of_clips_are_evenly_spaced_and_carry_the_label_of_their_clip(make_track, noise, tmp_path):
-    tracks = {make_track(tmp_path / "a.h5", noise(9)): 4, make_track(tmp_path / "b.h5", noise(0)): 1}
-    tracks[make_track(tmp_path / "c.h5", noise(2))] = 6
-    stills = stills_of_tracks(tracks, per_clip=3)
-    assert [name.split(", ")[1] for name in stills.names] == ["face 0", "face 4", "face 8", "face 0", "face 1"]
-    assert stills.labels.tolist() == [4, 4, 4, 6, 6]
-    [(faces, _)] = batches(stills, 5, 224)
-    assert np.abs(faces[1].astype(int) - noise(9)[4]).mean() < 3
-
-
-def test_the_parameter_chooses_stills_or_clips(vgg_params, make_track, noise, tmp_path):
-    tracks = {make_track(tmp_path / "a.h5", noise(9)): 4}, {make_track(tmp_path / "b.h5", noise(5)): 1}
-    train, held_out = training_stills(vgg_params, *tracks)
-    assert (len(train.labels), len(held_out.labels)) == (49, 7)
-    train, held_out = training_stills(vgg_params.model_copy(update={"images": "clips", "frames_per_clip": 4}), *tracks)
-    assert (train.labels.tolist(), held_out.labels.tolist()) == ([4] * 4, [1] * 4)
-
-
-def test_vgg_learns_from_nothing(vgg_params, runtime):
-    train, held_out = training_stills(vgg_params, {}, {})
-    three = [part.part(np.flatnonzero(part.labels < 3)) for part in (train, held_out)]
+def test_vgg_learns_from_nothing(vgg_params, runtime, parts):
+    three = [part.part(np.flatnonzero(part.labels < 3)) for part in parts]
     network, history = finetune_vgg(*three, vgg_params, runtime)
     assert history[-1].train_loss < 0.3 * history[0].train_loss
     assert max(row.val_accuracy for row in history) == 1
     assert not network.training
 
 
-def test_two_fine_tunings_give_equal_bytes(vgg_params, runtime, tmp_path):
-    train, held_out = training_stills(vgg_params, {}, {})
-    train, short = held_out, vgg_params.model_copy(update={"epochs": 1})
+def test_two_fine_tunings_give_equal_bytes(vgg_params, runtime, parts, tmp_path):
+    small, short = parts[1], vgg_params.model_copy(update={"epochs": 1})
     for name, changes in {"a": {}, "b": {}, "c": {"seed": 2}}.items():
-        write_finetuned(tmp_path / name, *finetune_vgg(train, held_out, short.model_copy(update=changes), runtime))
+        write_finetuned(tmp_path / name, *finetune_vgg(small, small, short.model_copy(update=changes), runtime))
     a, b, c = ((tmp_path / name / "network.safetensors").read_bytes() for name in "abc")
     assert a == b != c
     assert (tmp_path / "a/history.csv").read_bytes() == (tmp_path / "b/history.csv").read_bytes()
     assert (tmp_path / "a/history.csv").read_text().startswith("epoch,train_loss,val_loss,val_accuracy\n1,")
+
+
+class Killed(BaseException):
+    pass
+
+
+@contextmanager
+def killed_in_epoch(epoch: int, monkeypatch) -> Iterator[None]:
+    """A fine-tuning within this block is killed at its first step of that epoch (counted from 0)."""
+    fit = finetune.fit
+
+    def fit_and_be_killed(network, optimizer, step, *rest, **how):
+        def dies(batch, now):
+            if network.training and now == epoch:
+                raise Killed
+            return step(batch, now)
+
+        return fit(network, optimizer, dies, *rest, **how)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(finetune, "fit", fit_and_be_killed)
+        with pytest.raises(Killed):
+            yield
+
+
+def test_vgg_interrupted_and_started_again_ends_with_the_weights_of_an_undisturbed_run(
+    vgg_params, runtime, parts, tmp_path, monkeypatch
+):
+    """Across the end of the warm-up, with dropout, jitter and a falling rate."""
+    short = vgg_params.model_copy(update={"epochs": 4, "course": "cosine", "batch_images": 16})
+    whole, history = finetune_vgg(*parts, short, runtime)
+    for epoch in (1, 3):
+        with killed_in_epoch(epoch, monkeypatch):
+            finetune_vgg(*parts, short, runtime, checkpoint=tmp_path / "checkpoint")
+    resumed, again = finetune_vgg(*parts, short, runtime, checkpoint=tmp_path / "checkpoint")
+    assert again == history
+    for a, b in zip(whole.parameters(), resumed.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_c3d_interrupted_in_its_weighted_epochs_ends_with_the_weights_of_an_undisturbed_run(
+    c3d_params, make_track, runtime, tmp_path, monkeypatch
+):
+    train = tracks_in(tmp_path / "train", make_track, [0, 1], frames=40)
+    short = c3d_params.model_copy(update={"epochs": 3})
+    whole, history = finetune_c3d(train, train, short, runtime)
+    with killed_in_epoch(2, monkeypatch):
+        finetune_c3d(train, train, short, runtime, checkpoint=tmp_path / "checkpoint")
+    resumed, again = finetune_c3d(train, train, short, runtime, checkpoint=tmp_path / "checkpoint")
+    assert again == history
+    for a, b in zip(whole.parameters(), resumed.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_the_rate_rises_over_the_first_steps_and_then_follows_its_course(vgg_params, runtime, parts, monkeypatch):
+    rates = []
+
+    def look(network, optimizer, step, train_batches, val_batches, epochs, *rest, **how):
+        network.train()
+        for epoch in range(epochs):
+            for batch in train_batches(epoch):
+                step(batch, epoch)
+                rates.append(optimizer.param_groups[0]["lr"])
+        return []
+
+    monkeypatch.setattr(finetune, "fit", look)
+    changes = {"course": "cosine", "epochs": 4, "learning_rate": 0.1, "batch_images": 7}
+    finetune_vgg(*parts, vgg_params.model_copy(update=changes), runtime)
+    assert rates[:9] == pytest.approx([0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.07, 0.08 * 0.853553, 0.09 * 0.853553])
+    assert rates[14:] == pytest.approx([0.05] * 7 + [0.0146447] * 7, rel=1e-5)
+    assert COURSES["constant"](0.9) == 1
+
+
+def test_accuracy_is_counted_per_part_and_class(vgg_params, runtime, parts):
+    network = starting_vgg(vgg_params, None)
+    torch.nn.init.zeros_(network.fc8.weight)
+    torch.nn.init.constant_(network.fc8.bias[3:4], 1.0)  # every picture is called happy
+    header, first, second = accuracy_rows(network, {"held_out": parts[1], "a": parts[0].part(np.arange(12))}, runtime)
+    assert header == ("part", "n", "accuracy", "uar", *finetune.EMOTIONS)
+    assert second == ("held_out", 7, pytest.approx(1 / 7), pytest.approx(1 / 7), 0, 0, 0, 1, 0, 0, 0)
+    assert first[:2] == ("a", 12)
+    assert first[2] == np.mean(parts[0].labels[:12] == 3)
+
+
+@pytest.mark.parametrize("pixels", [32, 96])
+def test_a_network_of_another_input_size_is_trained_and_used_at_that_size(pixels, vgg_params, runtime, parts, tmp_path):
+    short = vgg_params.model_copy(update={"pixels": pixels, "epochs": 1})
+    network, history = finetune_vgg(parts[1], parts[1], short, runtime)
+    assert network.fc6.in_features == round(512 * vgg_params.width) * (pixels // 32) ** 2
+    write_finetuned(tmp_path, network, history)
+    again = starting_vgg(vgg_params, tmp_path / "network.safetensors")
+    assert (again.preprocessing.pixels, again.fc6.in_features) == (pixels, network.fc6.in_features)
 
 
 def test_equation_1_in_closed_form():
@@ -239,7 +188,13 @@ def test_temperature_falls_to_its_last_value(c3d_params):
 
 @pytest.mark.parametrize(
     ("choice", "frames", "starts"),
-    [("central", 36, [10]), ("central", 5, [0]), ("all", 36, [0, 8, 16, 24, 32]), ("weighted", 20, [0, 8, 16])],
+    [
+        ("central", 36, [10]),
+        ("central", 5, [0]),
+        ("all", 36, [0, 8, 16, 24, 32]),
+        ("weighted", 20, [0, 8, 16]),
+        ("maximum", 20, [0, 8, 16]),
+    ],
 )
 def test_windows_that_are_learnt_from(choice, frames, starts):
     assert WINDOWS[choice](frames, 8, RNG(0)).tolist() == starts
@@ -297,11 +252,11 @@ def test_equation_1_begins_after_the_uniform_epochs(c3d_params, make_track, runt
     tracks = tracks_in(tmp_path / "train", make_track, [0, 5], frames=40)
     seen = {}
 
-    def look(network, optimizer, step, train_batches, val_batches, epochs, patience, **how):
+    def look(network, optimizer, step, train_batches, *rest):
         for epoch in (0, 1):
             seen[epoch] = [(int(y), w) for b in train_batches(epoch) for y, w in zip(b.labels, b.weights, strict=True)]
         seen["s"] = {
-            label: negative_log_scores(network, small_faces(path)[window_frames(40, np.array([0, 16, 32]))], label)
+            label: negative_log_scores(network, read_faces(path, 112)[window_frames(40, np.array([0, 16, 32]))], label)
             for path, label in tracks.items()
         }
         return []
@@ -313,6 +268,26 @@ def test_equation_1_begins_after_the_uniform_epochs(c3d_params, make_track, runt
         expected = 3 * window_weights(seen["s"][label], c3d_params.temperature.first)
         assert sorted(w for y, w in seen[1] if y == label) == pytest.approx(sorted(expected))
     assert np.ptp([w for _, w in seen[1]]) > 0
+
+
+def test_multiple_instance_learning_takes_the_best_window_of_each_clip_only(
+    c3d_params, make_track, runtime, tmp_path, monkeypatch
+):
+    tracks = tracks_in(tmp_path / "train", make_track, [0, 5], frames=40)
+    seen, best = [], {}
+
+    def look(network, optimizer, step, train_batches, *rest):
+        seen.extend((int(y), w, x[:, 0, 0]) for b in train_batches(0) for x, y, w in zip(*b, strict=True))
+        for path, label in tracks.items():
+            faces = read_faces(path, 112)[window_frames(40, np.array([0, 16, 32]))]
+            best[label] = faces[negative_log_scores(network, faces, label).argmin()][:, 0, 0]
+        return []
+
+    monkeypatch.setattr(finetune, "fit", look)
+    finetune_c3d(tracks, tracks, c3d_params.model_copy(update={"windows": "maximum", "flip": False}), runtime)
+    assert [(y, w) for y, w, _ in sorted(seen, key=lambda s: s[0])] == [(0, 1.0), (5, 1.0)]
+    for label, _, corner in seen:
+        np.testing.assert_array_equal(corner, best[label])
 
 
 def test_scores_for_equation_1_are_those_without_dropout(make_track, runtime, c3d_params):

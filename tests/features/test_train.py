@@ -1,0 +1,126 @@
+"""From folders to a fine-tuned network in a folder: `train_vgg` as the stage calls it."""
+
+import csv
+import json
+import logging
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from emotion_pipeline.clips import UserError
+from emotion_pipeline.emotions import EMOTIONS
+from emotion_pipeline.features import train
+from emotion_pipeline.features.train import train_vgg
+from emotion_pipeline.features.vgg_face import VGGFace
+from emotion_pipeline.features.weights import load_network, save_network
+
+HEADER = "clip_id,path,split,label,subject,frames,fps,width,height,seconds,has_audio,sha256\n"
+
+
+@pytest.fixture
+def folders(make_track, noise, tmp_path, monkeypatch):
+    """Empty folders of weights and outputs; a manifest of two labelled clips, and their faces."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "ingest").mkdir()
+    rows = [f"{c},{c}.mp4,{split},happy,1,9,25,8,8,1,True,{'0' * 64}\n" for c, split in [("a", "train"), ("b", "val")]]
+    (tmp_path / "ingest/clips.csv").write_text(HEADER + "".join(rows))
+    (tmp_path / "track").mkdir()
+    make_track(tmp_path / "track/a.h5", noise(9))
+    make_track(tmp_path / "track/b.h5", noise(5))
+    return tmp_path / "ingest", tmp_path / "track", tmp_path / "weights", tmp_path / "data/finetune_vgg"
+
+
+def accuracies(out):
+    with open(out / "accuracy.csv", newline="") as file:
+        return {row["part"]: row for row in csv.DictReader(file)}
+
+
+@pytest.fixture
+def short(vgg_params):
+    changes = {"epochs": 1, "train_parts": ("Training",), "test_part": "PublicTest", "film_frames": "film"}
+    return vgg_params.model_copy(update=changes)
+
+
+def test_accuracy_is_measured_on_the_held_out_the_test_and_the_film_pictures(
+    folders, short, runtime, stills_folder, tmp_path
+):
+    shutil.copytree(stills_folder / "Training/Happy", tmp_path / "film/Happy")
+    train_vgg(*folders, short, runtime)
+    table = accuracies(folders[-1])
+    assert {name: row["n"] for name, row in table.items()} == {"held_out": "7", "PublicTest": "7", "film_frames": "7"}
+    film = table["film_frames"]
+    assert film["accuracy"] == film["happy"]
+    assert table["PublicTest"]["accuracy"] == table["PublicTest"]["uar"]  # one picture of each class
+    assert list(film)[4:] == list(EMOTIONS)
+
+
+def test_the_test_part_is_never_learnt_from(folders, short, runtime, stills_folder, tmp_path):
+    trained = []
+    for nonsense in (False, True):
+        copy = tmp_path / f"stills{nonsense}"
+        shutil.copytree(stills_folder, copy)
+        if nonsense:
+            (copy / "PublicTest/Happy").rename(copy / "PublicTest/x")
+            (copy / "PublicTest/Sad").rename(copy / "PublicTest/Happy")
+            (copy / "PublicTest/x").rename(copy / "PublicTest/Sad")
+        train_vgg(*folders, short.model_copy(update={"stills": str(copy)}), runtime)
+        trained.append((folders[-1] / "network.safetensors").read_bytes())
+    assert trained[0] == trained[1]
+
+
+def test_stills_are_aligned_once_for_any_number_of_trainings(folders, short, runtime, monkeypatch, caplog):
+    caplog.set_level(logging.INFO)
+    train_vgg(*folders, short, runtime)
+    first = (folders[-1] / "network.safetensors").read_bytes()
+    monkeypatch.setattr(train, "ProcessPoolExecutor", None)  # a second alignment would need it
+    train_vgg(*folders, short.model_copy(update={"seed": 9}), runtime)
+    assert (folders[-1] / "network.safetensors").read_bytes() != first
+    assert caplog.text.count("a face found and aligned in 0 of 49 stills") == 2
+
+
+@pytest.mark.parametrize("at_once", [3, 200])
+def test_aligned_stills_keep_their_order_and_labels(at_once, vgg_params, runtime, stills_folder, monkeypatch):
+    monkeypatch.setattr(train, "AT_ONCE", at_once)
+    stills = train.read_stills(stills_folder, ["Training"])
+    got = train._aligned_once(stills, 0.15, runtime)
+    expected, _ = train.aligned(stills, 0.15)
+    assert got.encoded == expected.encoded
+    np.testing.assert_array_equal(got.labels, stills.labels)
+
+
+def test_frames_of_the_clips_are_learnt_from_and_those_of_val_held_out(folders, short, runtime):
+    changes = {"images": "clips", "frames_per_clip": 4, "stills": "nowhere"}
+    train_vgg(*folders, short.model_copy(update=changes), runtime)
+    assert accuracies(folders[-1])["held_out"]["n"] == "4"
+
+
+def test_ready_weights_are_taken_as_they_are(folders, short, runtime, tmp_path):
+    torch.manual_seed(0)
+    network = VGGFace(7, 0.03).eval()
+    torch.nn.init.normal_(network.fc8.weight)
+    (tmp_path / "weights").mkdir()
+    save_network(tmp_path / "weights/ours.safetensors", network)
+    train_vgg(*folders, short.model_copy(update={"images": "none", "weights": "ours.safetensors"}), runtime)
+    again = load_network(folders[-1] / "network.safetensors", VGGFace)
+    for a, b in zip(network.parameters(), again.parameters(), strict=True):
+        assert torch.equal(a, b)
+    assert (folders[-1] / "history.csv").read_text() == "epoch,train_loss,val_loss,val_accuracy\n"
+    assert json.loads((folders[-1].parent / "keys/finetune_vgg.json").read_text())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"test_part": "PrivateTest"},
+            r"no picture for 'PrivateTest'; correct finetune_vgg\.train_parts or \.test_part",
+        ),
+        ({"train_parts": ("Trainin",)}, "no picture for 'train'"),
+        ({"weights": "vgg_face_dag.pth"}, r"weights/vgg_face_dag\.pth: no such file; put the published weights there"),
+    ],
+)
+def test_what_is_not_there_is_named(changes, message, folders, short, runtime):
+    with pytest.raises(UserError, match=message):
+        train_vgg(*folders, short.model_copy(update=changes), runtime)
