@@ -25,6 +25,7 @@ ORDER = [
         "faces",
         "features",
         "dataset",
+        "cache",
         "temporal",
         "fusion",
         "report",

@@ -1,18 +1,18 @@
 """The 3D network of section 2.4: C3D as in Sports-1M, and its second fully connected layer for windows of 16 faces."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
 from emotion_pipeline.device import device_of
 from emotion_pipeline.faces.crops import read_faces
-from emotion_pipeline.features.network import FaceNetwork, Preprocessing, describe, start_at_random
+from emotion_pipeline.features.network import FaceNetwork, Preprocessing, describe, prepare, start_at_random
 from emotion_pipeline.features.weights import WEIGHTS, load_network
 from emotion_pipeline.params import ExtractC3dParams, RuntimeParams
 from emotion_pipeline.store import Artifact, read_attributes
@@ -95,9 +95,8 @@ def c3d_clip(files: Sequence[Path], params: ExtractC3dParams, runtime: RuntimePa
     faces = read_faces(track, network.preprocessing.pixels)
     starts = {k: window_starts(len(faces), k) for k in params.overlaps}
     every = np.unique(np.concatenate([*starts.values(), np.zeros(0, int)]))
-    frames = window_frames(len(faces), every)
-    batches = (faces[frames[i : i + runtime.batch]] for i in range(0, len(every), runtime.batch))
-    features, scores = describe(network, batches, params.rectified)
+    windows = prepared_windows(network, faces, window_frames(len(faces), every), runtime.batch)
+    features, scores = describe(network, windows, params.rectified)
     arrays = {}
     for k, own in starts.items():
         rows = np.searchsorted(every, own)
@@ -110,6 +109,23 @@ def c3d_clip(files: Sequence[Path], params: ExtractC3dParams, runtime: RuntimePa
         {"layer": network.descriptor, "rectified": params.rectified, "width": network.width},
         absent=str(read_attributes(track).get("absent", "")),
     )
+
+
+def prepared_windows(
+    network: FaceNetwork, faces: UInt8[np.ndarray, "t p p 3"], windows: Int[np.ndarray, "w 16"], batch: int
+) -> Iterator[Float[Tensor, "b 3 16 p p"]]:
+    """The network's input for windows of frame numbers, `batch` of them at a time; each frame is converted once."""
+    device = next(network.parameters()).device
+    last = np.zeros(len(faces), int)  # window that needs a frame last
+    last[windows] = np.arange(len(windows))[:, None]
+    ready: dict[int, Tensor] = {}
+    for first in range(0, len(windows), batch):
+        some = windows[first : first + batch]
+        new = np.array([frame for frame in np.unique(some) if frame not in ready], int)
+        ready |= zip(new.tolist(), prepare(torch.from_numpy(faces[new]).to(device), network.preprocessing), strict=True)
+        inputs = torch.stack([torch.stack([ready[frame] for frame in window], dim=1) for window in some.tolist()])
+        yield inputs.contiguous(memory_format=torch.channels_last_3d)
+        ready = {frame: image for frame, image in ready.items() if last[frame] >= first + batch}
 
 
 @lru_cache(maxsize=1)

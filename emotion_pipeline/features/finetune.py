@@ -17,7 +17,7 @@ from emotion_pipeline.device import device_of
 from emotion_pipeline.emotions import EMOTIONS
 from emotion_pipeline.faces.crops import read_faces
 from emotion_pipeline.features.c3d import C3D, window_frames, window_starts
-from emotion_pipeline.features.network import FaceNetwork, describe, normalise_on, prepare
+from emotion_pipeline.features.network import FaceNetwork, describe, normalise_on, prepare, prepared
 from emotion_pipeline.features.stills import Stills, batches
 from emotion_pipeline.features.vgg_face import VGGFace
 from emotion_pipeline.features.weights import save_network, starting_network
@@ -95,7 +95,7 @@ def accuracy_rows(
     network.to(device_of(runtime.device)).eval()
     for name, part in sorted(parts.items()):
         pictures = (faces for faces, _ in batches(part, AT_ONCE, network.preprocessing.pixels))
-        predicted = describe(network, pictures, rectified=True)[1].argmax(axis=1)
+        predicted = describe(network, prepared(network, pictures), rectified=True)[1].argmax(axis=1)
         right = confusion(part.labels, predicted)
         recall = (np.diag(right) / np.maximum(right.sum(axis=1), 1)).tolist()
         rows.append((name, len(predicted), accuracy(part.labels, predicted), uar(part.labels, predicted), *recall))

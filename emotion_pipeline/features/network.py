@@ -1,6 +1,6 @@
 """What the two face networks have in common: their input, their start, and how they are run over many faces."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -82,17 +82,24 @@ def prepare(faces: UInt8[Tensor, "b *t h w 3"], how: Preprocessing) -> Float[Ten
     return ((values - mean) * how.scale).movedim(-1, 1)
 
 
+def prepared(
+    network: FaceNetwork, batches: Iterable[UInt8[np.ndarray, "b *t h w 3"]]
+) -> Iterator[Float[Tensor, "b 3 *t h w"]]:
+    """The network's input of each batch, where the network is."""
+    device = next(network.parameters()).device
+    for batch in batches:
+        yield prepare(torch.from_numpy(batch).to(device), network.preprocessing)
+
+
 @torch.inference_mode()
 def describe(
-    network: FaceNetwork, batches: Iterable[UInt8[np.ndarray, "b *t h w 3"]], rectified: bool
+    network: FaceNetwork, inputs: Iterable[Float[Tensor, "b 3 *t h w"]], rectified: bool
 ) -> tuple[Float[np.ndarray, "n d"], Float[np.ndarray, "n k"]]:
-    """Descriptor and softmax scores of all faces (or windows), in their order; runs where the network is."""
-    device = next(network.parameters()).device
+    """Descriptor and softmax scores of all faces (or windows), in their order; inputs lie where the network is."""
     features = [np.zeros((0, getattr(network, network.descriptor).out_features), np.float32)]
     scores = [np.zeros((0, network.classes), np.float32)]
-    for batch in batches:
-        inputs = prepare(torch.from_numpy(batch).to(device), network.preprocessing)
-        described, logits = network(inputs, rectified=rectified)
+    for batch in inputs:
+        described, logits = network(batch, rectified=rectified)
         features.append(described.cpu().numpy())
         scores.append(logits.softmax(dim=1).cpu().numpy())
     return np.concatenate(features), np.concatenate(scores)

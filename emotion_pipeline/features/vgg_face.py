@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from emotion_pipeline.device import device_of
 from emotion_pipeline.faces.crops import read_faces
-from emotion_pipeline.features.network import FaceNetwork, Preprocessing, describe, start_at_random
+from emotion_pipeline.features.network import FaceNetwork, Preprocessing, describe, prepared, start_at_random
 from emotion_pipeline.features.weights import WEIGHTS, load_network
 from emotion_pipeline.params import ExtractVggParams, RuntimeParams
 from emotion_pipeline.store import Artifact, read_array, read_attributes
@@ -77,7 +77,7 @@ def vgg_clip(files: Sequence[Path], params: ExtractVggParams, runtime: RuntimePa
     network = _loaded(weights, weights.stat().st_mtime_ns, runtime.device)
     faces = read_faces(track, network.preprocessing.pixels)
     batches = (faces[i : i + runtime.batch] for i in range(0, len(faces), runtime.batch))
-    features, scores = describe(network, batches, params.rectified)
+    features, scores = describe(network, prepared(network, batches), params.rectified)
     return Artifact(
         {"features": features, "scores": scores, "frame": np.asarray(read_array(track, "frame"), np.int32)},
         {"layer": network.descriptor, "rectified": params.rectified, "width": network.width},

@@ -4,7 +4,16 @@ import torch
 from safetensors.torch import load_file
 
 from emotion_pipeline.faces.crops import read_faces
-from emotion_pipeline.features.c3d import C3D, c3d_clip, padded_frames, window_frames, window_starts
+from emotion_pipeline.features import c3d as c3d_module
+from emotion_pipeline.features.c3d import (
+    C3D,
+    c3d_clip,
+    padded_frames,
+    prepared_windows,
+    window_frames,
+    window_starts,
+)
+from emotion_pipeline.features.network import prepare
 from emotion_pipeline.features.vgg_face import VGGFace, vgg_clip
 from emotion_pipeline.features.weights import save_network
 from emotion_pipeline.params import ExtractC3dParams, ExtractVggParams
@@ -96,6 +105,25 @@ def test_c3d_describes_every_window_once(c3d, make_track, noise, runtime, tmp_pa
     np.testing.assert_allclose(arrays["overlap_8/features"][1], fc7[0], rtol=1e-3, atol=1e-2 * float(fc7.mean()))
     np.testing.assert_allclose(arrays["overlap_8/scores"][1], logits.softmax(1)[0], atol=1e-4)
     assert artifact.attributes == {"layer": "fc7", "rectified": True, "width": W}
+
+
+@pytest.mark.parametrize("batch", [1, 4, 100])
+@pytest.mark.parametrize("overlap", [0, 8, 15])
+def test_windows_are_prepared_as_written_and_no_frame_twice(overlap, batch, noise, monkeypatch):
+    network, faces = C3D(7, W), noise(40)[:, ::2, ::2]
+    frames = window_frames(40, window_starts(40, overlap))
+    expected = prepare(torch.from_numpy(faces[frames]), network.preprocessing)
+    converted = []
+
+    def count(pictures, how):
+        converted.append(len(pictures))
+        return prepare(pictures, how)
+
+    monkeypatch.setattr(c3d_module, "prepare", count)
+    got = list(prepared_windows(network, faces, frames, batch))
+    assert {len(part) for part in got[:-1]} <= {batch}
+    torch.testing.assert_close(torch.cat(got), expected, rtol=0, atol=0)
+    assert sum(converted) == 40
 
 
 def test_no_face_is_carried_on_as_absent(vgg, c3d, make_track, noise, runtime, tmp_path):
