@@ -63,8 +63,8 @@ def _stills(params: FinetuneVggParams) -> dict[str, Stills]:
     parts = {}
     if params.images == "stills":
         parts["train"] = read_stills(Path(params.stills), params.train_parts)
-        if params.test_part:
-            parts[params.test_part] = read_stills(Path(params.stills), [params.test_part])
+    if params.test_part:
+        parts[params.test_part] = read_stills(Path(params.stills), [params.test_part])
     for name, part in parts.items():
         if not part.names:
             raise UserError(f"{params.stills}: no picture for {name!r}; correct finetune_vgg.train_parts or .test_part")

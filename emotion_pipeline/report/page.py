@@ -47,6 +47,7 @@ def page(sources: Sources, accuracies: Sequence[Row], params: EvaluateParams) ->
         counts=_counts(sources),
         emotions=EMOTIONS,
         strips=_strips(sources, params.strip_faces),
+        stills=sources.still_accuracy,
         curves=[(h.title, data_uri(figures.training_curves(h), "svg+xml")) for h in sources.histories],
         failure_counts=tables.failure_counts(sources.failures),
         failures=tables.failures_by_clip(sources.failures),

@@ -76,6 +76,7 @@ class Sources:
     truth: Int[np.ndarray, " n"]  # class, -1 without a label
     models: tuple[Model, ...]
     histories: tuple[History, ...]
+    still_accuracy: tuple[dict[str, str], ...]  # rows of finetune_vgg's accuracy.csv
     failures: tuple[Row, ...]  # stage, clip_id, reason, detail
     tracks: Path
 
@@ -101,6 +102,7 @@ def read_sources(data: Path) -> Sources:
             for name, title in titles.items()
         ),
         tuple(_histories(data)),
+        tuple(_csv_rows(data / "finetune_vgg" / "accuracy.csv")[1]),
         tuple(
             {"stage": stage, "clip_id": clip_id, "reason": error.reason, "detail": error.detail}
             for stage in PER_CLIP
@@ -145,15 +147,19 @@ def _histories(data: Path) -> list[History]:
     for kind, titles in MODELS.items():
         files |= {title: data / STAGES[kind] / name for name, title in titles.items()}
     read = {title: folder / "history.csv" for title, folder in files.items()}
-    return [_history(title, path) for title, path in read.items() if path.exists()]  # majority vote has none
+    histories = [_history(title, path) for title, path in read.items() if path.exists()]  # majority vote has none
+    return [history for history in histories if history.columns[history.x]]  # nor has a network taken as it is
 
 
 def _history(title: str, path: Path) -> History:
+    names, rows = _csv_rows(path)
+    return History(title, names[0], {name: [_number(row[name]) for row in rows] for name in names})
+
+
+def _csv_rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:
     with open(path, newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file)
-        rows = list(reader)
-        names = list(reader.fieldnames or ["epoch"])
-    return History(title, names[0], {name: [_number(row[name]) for row in rows] for name in names})
+        return list(reader.fieldnames or ["epoch"]), list(reader)
 
 
 def _number(text: str) -> float:

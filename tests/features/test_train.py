@@ -91,7 +91,7 @@ def test_aligned_stills_keep_their_order_and_labels(at_once, vgg_params, runtime
 
 
 def test_frames_of_the_clips_are_learnt_from_and_those_of_val_held_out(folders, short, runtime):
-    changes = {"images": "clips", "frames_per_clip": 4, "stills": "nowhere"}
+    changes = {"images": "clips", "frames_per_clip": 4, "stills": "nowhere", "test_part": None}
     train_vgg(*folders, short.model_copy(update=changes), runtime)
     assert accuracies(folders[-1])["held_out"]["n"] == "4"
 
@@ -107,6 +107,7 @@ def test_ready_weights_are_taken_as_they_are(folders, short, runtime, tmp_path):
     for a, b in zip(network.parameters(), again.parameters(), strict=True):
         assert torch.equal(a, b)
     assert (folders[-1] / "history.csv").read_text() == "epoch,train_loss,val_loss,val_accuracy\n"
+    assert list(accuracies(folders[-1])) == ["PublicTest"]
     assert json.loads((folders[-1].parent / "keys/finetune_vgg.json").read_text())
 
 

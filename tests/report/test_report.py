@@ -256,6 +256,21 @@ def test_strip_shows_the_faces_in_order(tmp_path: Path):
     np.testing.assert_allclose(grey[56, [56, 168, 280]], [0, 20, 40], atol=2)
 
 
+def test_the_frame_network_on_single_pictures_is_shown_where_it_was_measured(reports: Path, data: Path):
+    row = r"PublicTest</th><td>3589</td><td>65\.2</td><td>61\.0</td>\s*<td>0</td><td>10</td><td>20</td>"
+    assert re.search(row, (reports / "report.html").read_text())
+    write_rows(data / "finetune_vgg/accuracy.csv", ("part", "n", "accuracy", "uar", *EMOTIONS), [])
+    assert "on single pictures" not in page_of(data)
+
+
+def test_a_network_that_was_taken_as_it_is_has_no_training_curve(reports: Path, data: Path):
+    assert "VGG-Face, fine-tuned" in (reports / "report.html").read_text()
+    write_rows(data / "finetune_vgg/history.csv", ("epoch", "train_loss", "val_loss", "val_accuracy"), [])
+    page = page_of(data)
+    assert "VGG-Face, fine-tuned" not in page
+    assert "C3D, fine-tuned" in page
+
+
 @pytest.mark.parametrize(("length", "wanted", "rows"), [(9, 3, [0, 4, 8]), (2, 3, [0, 1]), (1, 3, [0]), (5, 1, [0])])
 def test_evenly_spaced(length: int, wanted: int, rows: list[int]):
     assert evenly_spaced(length, wanted) == rows
