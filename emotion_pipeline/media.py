@@ -78,15 +78,20 @@ def probe(path: Path) -> Media:
 def frames(path: Path) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
     """The pictures in the order in which they are shown, RGB, upright, one at a time.
 
-    Raises ClipError (`unreadable`) where the file cannot be opened or a picture cannot be decoded.
+    Raises ClipError: `unreadable` where the file cannot be opened or a picture cannot be decoded, `truncated` where the
+    last picture is not whole: so ends the first half of a file whose header announces no length (MPEG-1).
     """
+    whole = True
     with _open(path) as container:
         if not container.streams.video:
             raise ClipError("unreadable", f"{path.name}: has no video stream")
         for frame in container.decode(container.streams.video[0]):
+            whole = not frame.is_corrupt
             picture = frame.to_ndarray(format="rgb24")
             turns = round(frame.rotation / 90) % 4
             yield np.ascontiguousarray(np.rot90(picture, turns))  # FFmpeg pads its rows
+    if not whole:
+        raise ClipError("truncated", f"{path.name}: its last picture is not whole; get the file again")
 
 
 def sound(path: Path, sample_rate: int) -> Float[np.ndarray, " n"]:

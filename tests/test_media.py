@@ -1,5 +1,6 @@
 """Reading videos: every picture once, in order; sound at one rate; bad files named."""
 
+import av
 import numpy as np
 import pytest
 
@@ -85,3 +86,20 @@ def test_a_video_cut_short_is_noticed(tmp_path, make_video, suffix, part):
 def test_real_containers_are_read_whole(name, pictures):
     path = SHARED / "clips/wild" / name
     assert probe(path).frames == sum(1 for _ in frames(path)) == pictures
+
+
+def test_half_of_a_file_that_announces_no_length_is_noticed_when_it_is_decoded(tmp_path):
+    rng = np.random.default_rng(0)
+    with av.open(str(tmp_path / "a.mpg"), "w") as container:
+        video = container.add_stream("mpeg1video", rate=25)
+        video.height, video.width, video.pix_fmt = 48, 64, "yuv420p"
+        for _ in range(40):
+            picture = rng.integers(0, 256, (48, 64, 3), dtype=np.uint8)
+            container.mux(video.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(video.encode(None))
+    whole = (tmp_path / "a.mpg").read_bytes()
+    assert len(list(frames(tmp_path / "a.mpg"))) == 40
+    (tmp_path / "a.mpg").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ClipError, match=r"a\.mpg: its last picture is not whole") as error:
+        list(frames(tmp_path / "a.mpg"))
+    assert error.value.reason == "truncated"
