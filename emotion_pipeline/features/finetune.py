@@ -21,9 +21,16 @@ from emotion_pipeline.features.network import FaceNetwork, describe, normalise_o
 from emotion_pipeline.features.stills import Stills, batches
 from emotion_pipeline.features.vgg_face import VGGFace
 from emotion_pipeline.features.weights import save_network, starting_network
-from emotion_pipeline.features.windows import CLIPS_AT_ONCE, WINDOWS, frame_counts, window_batches
+from emotion_pipeline.features.windows import (
+    CLIPS_AT_ONCE,
+    WINDOWS,
+    frame_counts,
+    temperature_of,
+    window_batches,
+    window_weights,
+)
 from emotion_pipeline.metrics import accuracy, confusion, uar
-from emotion_pipeline.params import FinetuneC3dParams, FinetuneVggParams, RuntimeParams, TemperatureParams
+from emotion_pipeline.params import FinetuneC3dParams, FinetuneVggParams, RuntimeParams
 from emotion_pipeline.training import Epoch, Step, adamw, fit, history_rows, seed_torch, write_rows
 
 WARM_UP = 10
@@ -127,7 +134,7 @@ def finetune_c3d(
         rng = np.random.default_rng([params.seed, epoch])
         starts = {path: WINDOWS[params.windows](n, params.overlap, rng) for path, n in frames.items()}
         weight_of = {path: np.ones(len(own)) for path, own in starts.items()}
-        heat = _heat(params, epoch)
+        heat = temperature_of(params, epoch)
         if heat is not None:
             for path, own in starts.items():
                 faces = read(path)[window_frames(frames[path], own)]
@@ -148,37 +155,6 @@ def finetune_c3d(
 
     history = _fit(network, params, runtime, weights, checkpoint, _mean_of_windows, train_batches, val_batches)
     return network, history
-
-
-def window_weights(s: Float[np.ndarray, " w"], temperature: float) -> Float[np.ndarray, " w"]:
-    """Equation 1: w_j = exp(-s_j / T), normalised to sum to 1 over the windows of one video.
-
-    The paper calls s "the score". For the equation to favour the best-scoring windows, as the text says, s must fall
-    as the score rises: s is the negative logarithm of the probability that the network gives the true class. So
-    w_j is proportional to p_j ** (1 / T). T -> infinity: all windows alike. T = 0, the limit: the best window alone
-    (equally the best ones). Finite for every T >= 0.
-    """
-    excess = s - s.min()
-    if temperature == 0:
-        weights = (excess == 0).astype(np.float64)
-    else:
-        with np.errstate(over="ignore"):  # beyond the largest number the weight is 0, as it should be
-            weights = np.exp(-excess / temperature)
-    return weights / weights.sum()
-
-
-def temperature(params: TemperatureParams, epoch: int) -> float:
-    """T of equation 1, falling with the epoch, counted from 0 at the first weighted one."""
-    return max(params.last, params.first * params.factor**epoch)
-
-
-def _heat(params: FinetuneC3dParams, epoch: int) -> float | None:
-    """T of equation 1 in an epoch; None where all windows count alike."""
-    if params.windows == "maximum":
-        return 0.0
-    if params.windows == "weighted" and epoch >= params.uniform_epochs:
-        return temperature(params.temperature, epoch - params.uniform_epochs)
-    return None
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""Windows of 16 faces for fine-tuning the 3D network, section 2.4: chosen, shuffled, batched."""
+"""Windows of 16 faces for fine-tuning the 3D network, section 2.4: chosen, weighted, shuffled, batched."""
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -9,6 +9,7 @@ from numpy.random import Generator
 
 from emotion_pipeline.clips import UserError
 from emotion_pipeline.features.c3d import WINDOW, window_frames, window_starts
+from emotion_pipeline.params import FinetuneC3dParams
 from emotion_pipeline.store import read_array
 
 CLIPS_AT_ONCE = 128
@@ -32,6 +33,36 @@ def _all(frames: int, overlap: int, rng: Generator) -> Starts:
 
 WINDOWS = {"central": _central, "random": _random, "all": _all, "weighted": _all, "maximum": _all}
 """Windows of a sequence that one epoch learns from: (frames, overlap, generator) -> starts."""
+
+
+def window_weights(s: Float[np.ndarray, " w"], temperature: float) -> Float[np.ndarray, " w"]:
+    """Equation 1: w_j = exp(-s_j / T), normalised to sum to 1 over the windows of one video.
+
+    The paper calls s "the score". For the equation to favour the best-scoring windows, as the text says, s must fall
+    as the score rises: s is the negative logarithm of the probability that the network gives the true class. So
+    w_j is proportional to p_j ** (1 / T). T -> infinity: all windows alike. T = 0, the limit: the best window alone
+    (equally the best ones). Finite for every T >= 0.
+    """
+    excess = s - s.min()
+    if temperature == 0:
+        weights = (excess == 0).astype(np.float64)
+    else:
+        with np.errstate(over="ignore"):  # beyond the largest number the weight is 0, as it should be
+            weights = np.exp(-excess / temperature)
+    return weights / weights.sum()
+
+
+def temperature_of(params: FinetuneC3dParams, epoch: int) -> float | None:
+    """T of equation 1 in an epoch, counted from 0; None where all windows count alike.
+
+    It falls from the first weighted epoch on. Multiple-instance learning by the maximum is the limit T = 0.
+    """
+    if params.windows == "maximum":
+        return 0.0
+    if params.windows != "weighted" or epoch < params.uniform_epochs:
+        return None
+    course = params.temperature
+    return max(course.last, course.first * course.factor ** (epoch - params.uniform_epochs))
 
 
 def frame_counts(tracks: Mapping[Path, int], split: str) -> dict[Path, int]:

@@ -17,12 +17,11 @@ from emotion_pipeline.features.finetune import (
     finetune_vgg,
     negative_log_scores,
     starting_vgg,
-    temperature,
     window_weights,
     write_finetuned,
 )
 from emotion_pipeline.features.stills import hold_out, read_stills
-from emotion_pipeline.features.windows import WINDOWS, frame_counts, window_batches
+from emotion_pipeline.features.windows import WINDOWS, frame_counts, temperature_of, window_batches
 from emotion_pipeline.params import FinetuneC3dParams
 from tests.features.conftest import face_of
 
@@ -179,11 +178,14 @@ def test_equation_1_is_finite_and_sums_to_1_for_any_temperature(heat):
         np.testing.assert_allclose(weights, 0.25, rtol=1e-4)
 
 
-def test_temperature_falls_to_its_last_value(c3d_params):
-    heats = [temperature(c3d_params.temperature, epoch) for epoch in range(200)]
-    assert heats[0] == c3d_params.temperature.first
-    assert heats[1] == pytest.approx(heats[0] * c3d_params.temperature.factor)
-    assert heats[-1] == c3d_params.temperature.last
+def test_temperature_falls_from_the_first_weighted_epoch_to_its_last_value(c3d_params):
+    heats = [temperature_of(c3d_params.model_copy(update={"uniform_epochs": 2}), epoch) for epoch in range(200)]
+    course = c3d_params.temperature
+    assert heats[:3] == [None, None, course.first]
+    assert heats[3] == pytest.approx(course.first * course.factor)
+    assert heats[-1] == course.last
+    for windows, heat in {"all": None, "random": None, "central": None, "maximum": 0}.items():
+        assert temperature_of(c3d_params.model_copy(update={"windows": windows}), 100) == heat
 
 
 @pytest.mark.parametrize(
