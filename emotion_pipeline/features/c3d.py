@@ -30,7 +30,8 @@ class C3D(FaceNetwork):
     """C3D (Tran et al. 2015, arXiv:1412.0767, figure 3) as trained on Sports-1M; 79,991,015 parameters for 487 classes.
 
     Layer names are those of `c3d.pickle`. The last pooling rounds up, as Caffe's does: its windows over the 7 x 7 map
-    begin at 0, 2, 4, 6. Deviation: dropout only before the last layer, none after fc6.
+    begin at 0, 2, 4, 6; with `preprocessing.pool5` "both_sides", as in PyTorch ports, at -1, 1, 3, 5.
+    Deviation: dropout only before the last layer, none after fc6.
     """
 
     name = "c3d"
@@ -58,11 +59,13 @@ class C3D(FaceNetwork):
         self, windows: Float[Tensor, "b 3 16 112 112"], rectified: bool = True
     ) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b k"]]:
         """fc7, after its rectifier or before, and the logits."""
-        x = windows
+        x, sides = windows, self.preprocessing.pool5
         for name, _ in BLOCKS:
             x = F.relu(self.get_submodule(f"conv{name}")(x))
-            if not name.endswith("a"):
-                x = F.max_pool3d(x, (1, 2, 2) if name == "1" else 2, ceil_mode=name == "5b")
+            if name == "5b":
+                x = F.max_pool3d(x, 2, padding=(0, 1, 1) if sides == "both_sides" else 0, ceil_mode=True)
+            elif not name.endswith("a"):
+                x = F.max_pool3d(x, (1, 2, 2) if name == "1" else 2)
         fc7 = self.fc7(F.relu(self.fc6(x.flatten(1))))
         positive = F.relu(fc7)
         return positive if rectified else fc7, self.fc8(self.dropout(positive))

@@ -19,6 +19,7 @@ class Preprocessing:
     mean: tuple[float, float, float]
     scale: float
     grey: bool = False  # the three channels are replaced by their mean first
+    pool5: Literal["end", "both_sides"] = "end"  # where C3D's last pooling pads: as its weights expect it
 
 
 class FaceNetwork(nn.Module):

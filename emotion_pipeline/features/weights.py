@@ -4,8 +4,6 @@ Everything is read as tensors only; a file can bring no code with it.
 """
 
 import json
-import pickle
-import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -19,6 +17,8 @@ from torch import Tensor
 from emotion_pipeline.clips import UserError
 from emotion_pipeline.emotions import EMOTIONS
 from emotion_pipeline.features.network import FaceNetwork, Preprocessing
+from emotion_pipeline.features.published import READERS, Layout
+from emotion_pipeline.fingerprint import file_sha256
 from emotion_pipeline.store import atomic
 
 N = TypeVar("N", bound=FaceNetwork)
@@ -26,16 +26,21 @@ N = TypeVar("N", bound=FaceNetwork)
 METADATA = "emotion_pipeline"
 """The one key of our files' metadata: safetensors keeps no order among several."""
 
+OXFORD = "non-commercial research (Oxford VGG; Parkhi et al. 2015)"
+SPORTS_1M = "CC BY-NC 3.0 (Tran et al. 2015, Sports-1M)"
+RED, GREEN, BLUE = 129.1863, 104.7624, 93.5940
+"""VGG-Face's mean pixel."""
+
 
 @dataclass(frozen=True)
 class Weights:
-    """One published file: where it comes from, its terms, and the preprocessing it was trained with."""
+    """One published file: where it comes from, its terms, its layers, and the preprocessing it is used with."""
 
     network: str
     address: str
     licence: str
-    sha256: str | None  # None: its publisher states none
-    classes: int
+    sha256: str | None  # or its first digits, as far as the publisher states them
+    layout: Layout
     preprocessing: Preprocessing
 
 
@@ -43,22 +48,50 @@ WEIGHTS = {
     "vgg_face_dag.pth": Weights(
         network="vgg_face",
         address="http://www.robots.ox.ac.uk/~albanie/models/pytorch-mcn/vgg_face_dag.pth",
-        licence="non-commercial research (Oxford VGG; Parkhi et al. 2015)",
+        licence=OXFORD,
         sha256=None,
-        classes=2622,
-        preprocessing=Preprocessing(224, "RGB", (129.1863, 104.7624, 93.5940), 1.0),
+        layout="torch",
+        preprocessing=Preprocessing(224, "RGB", (RED, GREEN, BLUE), 1.0),
+    ),
+    "rcmalli_vggface_tf_vgg16.h5": Weights(
+        network="vgg_face",
+        address="https://github.com/rcmalli/keras-vggface/releases/download/v2.0/rcmalli_vggface_tf_vgg16.h5",
+        licence=OXFORD,
+        sha256=None,
+        layout="keras",
+        preprocessing=Preprocessing(224, "BGR", (BLUE, GREEN, RED), 1.0),
+    ),
+    # Disputed (deepface issues 131, 944, 1300): deepface itself feeds BGR in [0, 1] and subtracts nothing. Its author
+    # describes how he converted MatConvNet's file (sefiks.com, 2019/07/15), which expects RGB 0-255 less the mean: so
+    # here. Settled by comparing conv1_1 with that of vgg_face_dag.pth: equal, or with the input channels reversed.
+    "vgg_face_weights.h5": Weights(
+        network="vgg_face",
+        address="https://github.com/serengil/deepface_models/releases/download/v1.0/vgg_face_weights.h5",
+        licence=OXFORD,
+        sha256=None,
+        layout="keras_in_order",
+        preprocessing=Preprocessing(224, "RGB", (RED, GREEN, BLUE), 1.0),
     ),
     "c3d.pickle": Weights(
         network="c3d",
         address="http://imagelab.ing.unimore.it/files/c3d_pytorch/c3d.pickle",
-        licence="CC BY-NC 3.0 (Tran et al. 2015, Sports-1M)",
+        licence=SPORTS_1M,
         sha256=None,
-        classes=487,
+        layout="torch",
         preprocessing=Preprocessing(112, "BGR", (90.25, 97.66, 101.41), 1.0),
     ),
+    # As mmaction2 fine-tunes from it, which is not how C3D was trained: RGB, another mean, and pool5 padded on both
+    # sides. Its windows over the 7 x 7 map begin at -1, 1, 3, 5, not at 0, 2, 4, 6: fc6 sees another grid of 4 x 4.
+    "c3d_sports1m_pretrain_20201016-dcc47ddc.pth": Weights(
+        network="c3d",
+        address="https://download.openmmlab.com/mmaction/recognition/c3d/c3d_sports1m_pretrain_20201016-dcc47ddc.pth",
+        licence=SPORTS_1M,
+        sha256="dcc47ddc",
+        layout="mmaction2",
+        preprocessing=Preprocessing(112, "RGB", (104.0, 117.0, 128.0), 1.0, pool5="both_sides"),
+    ),
 }
-"""By file name. Both files are state dictionaries with our layer names (conv1_1.weight ..., conv1.weight ...)."""
-
+"""By file name; the first of each network gives the size, order and mean of a network that starts at random."""
 
 UNIT_RANGE = 1 / 64
 """Scale of the input of a network that starts at random: values of about unit variance instead of -129 to 162."""
@@ -92,28 +125,38 @@ def starting_network(
 def read_published(path: Path, network: str) -> tuple[Weights, dict[str, Tensor]]:
     """Record and tensors of a file that has a record in `WEIGHTS`.
 
-    Raises UserError for a file without a record, for another network's, and as `_tensors_of_torch`.
+    Raises UserError for a file without a record, for another network's, and as `read_record`.
     """
     known = {name: record for name, record in WEIGHTS.items() if record.network == network}
     if path.name not in known:
         raise UserError(
             f"{path}: weights of {network} are read from {_list(known)} or from a .safetensors file of ours"
         )
-    _require(path, f"download it from {known[path.name].address} ({known[path.name].licence})")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # on files that then are refused below
-            tensors = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, LookupError, ValueError) as error:
-        reason = str(error).partition("\n")[0] or type(error).__name__
-        raise UserError(f"{path}: not a PyTorch file of tensors ({reason}); download it again") from error
-    if not isinstance(tensors, Mapping) or not all(isinstance(t, Tensor) for t in tensors.values()):
-        raise UserError(f"{path}: expected a dictionary of tensors, found {type(tensors).__name__}; download it again")
-    return known[path.name], dict(tensors)
+    address, licence = known[path.name].address, known[path.name].licence
+    _require(path, f"`python -m emotion_pipeline weights get {path.name}` downloads it from {address} ({licence})")
+    return known[path.name], read_record(path, known[path.name])
+
+
+def read_record(path: Path, record: Weights) -> dict[str, Tensor]:
+    """The tensors of a file, in our layout. Raises UserError for a wrong checksum, and as the readers."""
+    if record.sha256 and not (found := file_sha256(path)).startswith(record.sha256):
+        raise UserError(
+            f"{path}: expected a SHA-256 that begins with {record.sha256}, as published, found {found};"
+            " download it again"
+        )
+    return READERS[record.layout](path)
 
 
 def load_tensors(network: FaceNetwork, tensors: Mapping[str, Tensor], path: Path, skip: str | None = None) -> None:
-    """Copy tensors into the layers of the same name, all but the layer `skip`.
+    """Copy tensors into the layers of the same name, all but the layer `skip`. Raises as `fitting`."""
+    offered = fitting(network, tensors, path, skip)
+    network.load_state_dict({k: v.to(torch.float32) for k, v in offered.items()}, strict=False)
+
+
+def fitting(
+    network: FaceNetwork, tensors: Mapping[str, Tensor], path: Path, skip: str | None = None
+) -> dict[str, Tensor]:
+    """The tensors without those of the layer `skip`, after a check that they are the network's.
 
     Raises UserError naming file, layer, expected and found where one is missing, too many, or of another shape.
     """
@@ -132,10 +175,10 @@ def load_tensors(network: FaceNetwork, tensors: Mapping[str, Tensor], path: Path
             )
     if unknown := offered.keys() - wanted.keys():
         raise UserError(f"{path}: {network.name} has no layer {_list(unknown)}; expected {_list(wanted)}")
-    network.load_state_dict({k: v.to(torch.float32) for k, v in offered.items()}, strict=False)
+    return offered
 
 
-def save_network(path: Path, network: FaceNetwork, precision: torch.dtype = torch.float32) -> None:
+def save_network(path: Path, network: FaceNetwork) -> None:
     """Write weights and all that `load_network` needs; the same network always gives the same bytes."""
     described = {
         "network": network.name,
@@ -143,8 +186,25 @@ def save_network(path: Path, network: FaceNetwork, precision: torch.dtype = torc
         "classes": network.classes,
         "preprocessing": asdict(network.preprocessing),
     }
-    tensors = {k: v.detach().cpu().to(precision).contiguous() for k, v in network.state_dict().items()}
-    data = safetensors.torch.save(tensors, {METADATA: json.dumps(described, sort_keys=True)})
+    _write(path, described, network.state_dict())
+
+
+def halve(source: Path, target: Path) -> None:
+    """Copy a file of `save_network` with its numbers as float16 (three digits): half the bytes, for sharing.
+
+    Raises UserError as `read_own`, and for a number that float16 does not hold.
+    """
+    described, tensors = _read(source)
+    halves = {name: tensor.half() for name, tensor in tensors.items()}
+    for name, tensor in halves.items():
+        if not tensor.isfinite().all():
+            raise UserError(f"{source}: layer {name} has a number beyond 65504, the largest of float16; keep the file")
+    _write(target, described, halves)
+
+
+def _write(path: Path, described: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    data = safetensors.torch.save(plain, {METADATA: json.dumps(described, sort_keys=True)})
     with atomic(path) as temporary:
         temporary.write_bytes(data)
 
@@ -160,17 +220,22 @@ def load_network(path: Path, build: type[N]) -> N:
 def read_own(path: Path, network: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """What `save_network` wrote: the description and the tensors. Raises UserError as `load_network`."""
     _require(path, f"run `dvc repro finetune_{'vgg' if network == 'vgg_face' else network}`")
+    described, tensors = _read(path)
+    if described["network"] != network:
+        raise UserError(f"{path}: expected a {network} written by this pipeline, found {described['network']}")
+    return described, tensors
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     try:
         with safetensors.safe_open(path, "pt") as file:
             described = json.loads((file.metadata() or {}).get(METADATA, "null"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (safetensors.SafetensorError, json.JSONDecodeError) as error:
+    except (OSError, safetensors.SafetensorError, json.JSONDecodeError) as error:
         raise UserError(f"{path}: not a safetensors file ({error}); make it again") from error
-    if described:
-        described["preprocessing"]["mean"] = tuple(described["preprocessing"]["mean"])
-    found = described["network"] if described else "no description"
-    if found != network:
-        raise UserError(f"{path}: expected a {network} written by this pipeline, found {found}")
+    if not described:
+        raise UserError(f"{path}: expected a network written by this pipeline, found no description")
+    described["preprocessing"]["mean"] = tuple(described["preprocessing"]["mean"])
     return described, tensors
 
 
