@@ -32,7 +32,7 @@ def small(params: dict) -> dict:
         "stills_per_emotion": 10,
     }
     params["ingest"] |= {"dataset": "csv", "root": "data/raw/clips", "min_clips": 20}
-    params["finetune_vgg"] |= {"width": 0.03125, "epochs": 1}
+    params["finetune_vgg"] |= {"width": 0.03125, "epochs": 1, "weights": None}
     params["finetune_c3d"] |= {"width": 0.03125, "epochs": 2, "uniform_epochs": 1}
     for model in params["train_temporal"].values():
         if "fit" in model:
