@@ -40,10 +40,10 @@ CLASSES, TRAIN_CLIPS, VAL_CLIPS, WINDOWS = 3, 10, 10, 5
 
 SEEDS = (1, 2, 3)
 EPOCHS, UNIFORM_EPOCHS, LAST = 12, 4, 3
-TEMPERATURE = TemperatureParams(first=2.0, factor=0.6, last=0.1)
-"""The project's schedule, shortened; the table's numbers are means over the `LAST` epochs."""
+TEMPERATURE = TemperatureParams(first=1.0, factor=0.85, last=0.5)
+"""Weights from p to its square; the table's numbers are means over the `LAST` epochs."""
 
-SIDE, NOISE, CONTRAST = 56, 25.0, 60.0
+SIDE, NOISE, CONTRAST = 56, 25.0, 50.0
 """Pixels of a side of the generated picture before it is enlarged; grey values."""
 
 SCORES = {
