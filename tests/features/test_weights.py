@@ -18,6 +18,8 @@ from emotion_pipeline.features.weights import (
     save_network,
     starting_network,
 )
+from emotion_pipeline.fingerprint import file_sha256
+from tests.conftest import REPOSITORY
 
 W = 0.03
 CASES = [(VGGFace, "vgg_face_dag.pth", (1, 3, 224, 224)), (C3D, "c3d.pickle", (1, 3, 16, 112, 112))]
@@ -161,3 +163,13 @@ def test_a_number_that_float16_does_not_hold_is_named(tmp_path):
     with pytest.raises(UserError, match=r"a\.safetensors: layer fc7\.bias has a number beyond 65504"):
         halve(tmp_path / "a.safetensors", tmp_path / "b.safetensors")
     assert not (tmp_path / "b.safetensors").exists()
+
+
+def test_the_frame_network_in_the_repository_is_the_one_of_its_card():
+    path = REPOSITORY / "data/weights/vgg_face/fer2013.safetensors"
+    assert f"sha256 `{file_sha256(path)}`" in (REPOSITORY / "docs/fer2013.md").read_text()
+    assert path.stat().st_size < 30e6
+    network = load_network(path, VGGFace)
+    assert (network.classes, network.width, network.preprocessing.pixels, network.preprocessing.grey) == (
+        7, 0.375, 64, True
+    )  # fmt: skip
