@@ -55,9 +55,10 @@ class FeatureDataset(Dataset[tuple[Tensor, int]]):
             raise UserError(f"{manifest}: no labelled clip in split {split}")
         self.folder, self.dataset = Path(folder), dataset
         failed = failed_clips(self.folder)
+        kept = [clip for clip in clips if clip.clip_id not in failed]
         self.failed = tuple(clip.clip_id for clip in clips if clip.clip_id in failed)
-        self.clip_ids = tuple(clip.clip_id for clip in clips if clip.clip_id not in failed)
-        self.labels = tuple(EMOTIONS.index(clip.label) for clip in clips if clip.clip_id not in failed)
+        self.clip_ids = tuple(clip.clip_id for clip in kept)
+        self.labels = tuple(EMOTIONS.index(clip.label) for clip in kept)
 
     def __len__(self) -> int:
         return len(self.clip_ids)

@@ -17,7 +17,7 @@ from emotion_pipeline.device import device_of
 from emotion_pipeline.emotions import EMOTIONS
 from emotion_pipeline.faces.crops import read_faces
 from emotion_pipeline.features.c3d import C3D, window_frames, window_starts
-from emotion_pipeline.features.network import FaceNetwork, describe, normalise_on, prepare, prepared
+from emotion_pipeline.features.network import FaceNetwork, describe, normalise_on, prepared
 from emotion_pipeline.features.stills import Stills, batches
 from emotion_pipeline.features.vgg_face import VGGFace
 from emotion_pipeline.features.weights import save_network, starting_network
@@ -185,11 +185,9 @@ def _fit(
     train_batches: Callable[[int], Iterable[Batch]],
     val_batches: Callable[[], Iterable[Batch]],
 ) -> list[Epoch]:
-    device = device_of(runtime.device)
-    network.to(device)
+    network.to(device_of(runtime.device))
     if weights is None:
-        first = next(iter(train_batches(0)))
-        normalise_on(network, prepare(torch.from_numpy(first.faces).to(device), network.preprocessing))
+        normalise_on(network, next(prepared(network, (batch.faces for batch in train_batches(0)))))
     optimizer = adamw(network, [""], params.learning_rate, params.weight_decay)
     optimizer.register_step_pre_hook(partial(_shorten_gradients, network))
 
@@ -229,6 +227,5 @@ def _mean_of_windows(logits: Float[Tensor, "b k"], labels: Int[Tensor, " b"]) ->
 
 
 def _logits(network: FaceNetwork, faces: UInt8[np.ndarray, "n *t h w 3"], at_once: int) -> Float[Tensor, "n k"]:
-    device = next(network.parameters()).device
-    parts = [torch.from_numpy(faces[i : i + at_once]).to(device) for i in range(0, len(faces), at_once)]
-    return torch.cat([network(prepare(part, network.preprocessing))[1] for part in parts])
+    parts = (faces[i : i + at_once] for i in range(0, len(faces), at_once))
+    return torch.cat([network(inputs)[1] for inputs in prepared(network, parts)])

@@ -37,10 +37,7 @@ def train_vgg(
     """
     weights = _weights_file(published, params.weights)
     stills, faces = _stills(params), _faces(ingest, track, params)
-    shown = {
-        name: [hashlib.sha256(picture).hexdigest() for picture in part.encoded] + part.labels.tolist()
-        for name, part in (stills | faces).items()
-    }
+    shown = {name: _hashes(part) + part.labels.tolist() for name, part in (stills | faces).items()}
 
     def make(folder: Path, checkpoint: Path) -> None:
         ready = faces | {name: _aligned_once(part, params.margin, runtime) for name, part in stills.items()}
@@ -82,11 +79,14 @@ def _faces(ingest: Path, track: Path, params: FinetuneVggParams) -> dict[str, St
     return {name: stills_of_tracks(tracks, params.frames_per_clip) for name, tracks in parts}
 
 
+def _hashes(stills: Stills) -> list[str]:
+    return [hashlib.sha256(picture).hexdigest() for picture in stills.encoded]
+
+
 def _aligned_once(stills: Stills, margin: float, runtime: RuntimeParams) -> Stills:
     """`aligned` in parallel, kept in the store: a network trained otherwise on the same pictures starts at once."""
     count = len(stills.names)
-    hashes = [hashlib.sha256(picture).hexdigest() for picture in stills.encoded]
-    key = digest({"stills": hashes, "margin": margin, "code": code_fingerprint(aligned.__module__)})
+    key = digest({"stills": _hashes(stills), "margin": margin, "code": code_fingerprint(aligned.__module__)})
     if not is_valid(key):
         parts = [stills.part(rows) for rows in np.split(np.arange(count), range(AT_ONCE, count, AT_ONCE))]
         with ProcessPoolExecutor(runtime.processes, get_context("spawn"), ends_with_parent) as pool:
