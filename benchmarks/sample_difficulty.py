@@ -33,7 +33,7 @@ from emotion_pipeline.store import write_artifact
 
 SUBJECTS = SubjectCounts(train=11, val=2, test=2)
 FOLDS = 5
-DETECT = DetectParams(detector="dlib_hog", threshold=0.0, upsample=0)
+DETECT = DetectParams(detector="centerface", threshold=0.5, scale=0.5)
 ALIGN = AlignParams(predictor="dlib_68")
 INGEST = IngestParams(dataset="sample", root="", min_clips=0, subjects=None)
 

@@ -12,7 +12,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 
 CARRIES_NUMBERS_UNCHANGED = {
-    f"emotion_pipeline.{name}" for name in ("clips", "fingerprint", "params", "perclip", "reuse", "stage", "store")
+    f"emotion_pipeline.{name}"
+    for name in ("clips", "failures", "fingerprint", "params", "perclip", "reuse", "stage", "store")
 } | {"emotion_pipeline"}
 """Modules that bring arrays from one place to another: an edit there makes no result out of date."""
 

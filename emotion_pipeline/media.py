@@ -76,20 +76,29 @@ def probe(path: Path) -> Media:
 
 
 def frames(path: Path) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
-    """The pictures in the order in which they are shown, RGB, upright, one at a time.
+    """The pictures of `timed_frames`."""
+    return (picture for _, picture in timed_frames(path))
 
+
+def timed_frames(path: Path) -> Iterator[tuple[float, UInt8[np.ndarray, "h w 3"]]]:
+    """The pictures in the order in which they are shown, RGB, upright, one at a time, each with its time.
+
+    The time is in seconds from the file's beginning, which may lie before the first picture: there the sound begins.
     Raises ClipError: `unreadable` where the file cannot be opened or a picture cannot be decoded, `truncated` where the
     last picture is not whole: so ends the first half of a file whose header announces no length (MPEG-1).
     """
-    whole = True
+    whole, time = True, 0.0
     with _open(path) as container:
         if not container.streams.video:
             raise ClipError("unreadable", f"{path.name}: has no video stream")
-        for frame in container.decode(container.streams.video[0]):
+        video = container.streams.video[0]
+        beginning, step = (container.start_time or 0) / av.time_base, 1 / float(video.guessed_rate or 25)
+        for frame in container.decode(video):
             whole = not frame.is_corrupt
+            time = time + step if frame.time is None else frame.time - beginning
             picture = frame.to_ndarray(format="rgb24")
             turns = round(frame.rotation / 90) % 4
-            yield np.ascontiguousarray(np.rot90(picture, turns))  # FFmpeg pads its rows
+            yield time, np.ascontiguousarray(np.rot90(picture, turns))  # FFmpeg pads its rows
     if not whole:
         raise ClipError("truncated", f"{path.name}: its last picture is not whole; get the file again")
 

@@ -67,15 +67,25 @@ class IngestParams(Section):
 class DetectParams(Section):
     """Face detection."""
 
-    detector: Literal["dlib_hog"]
+    detector: Literal[
+        "centerface",
+        "yunet",
+        "dlib_hog",
+        "dlib_mmod",
+        "fa_sfd",
+        "fa_blazeface",
+        "fa_yunet",
+        "fa_scrfd",
+        "fa_retinaface",
+    ]
     threshold: float  # lowest detection score that counts
-    upsample: Annotated[int, Field(ge=0, le=3)]  # times the picture is doubled before detection
+    scale: Annotated[float, Field(ge=0.1, le=8)]  # the pictures are searched at this share of their width and height
 
 
 class AlignParams(Section):
     """Landmarks."""
 
-    predictor: Literal["dlib_68"]
+    predictor: Literal["dlib_68", "fan_2d"]
 
 
 class TrackParams(Section):

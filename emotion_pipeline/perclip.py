@@ -1,6 +1,5 @@
 """Run a function for every clip of a stage: reuse by key, worker processes, progress, failures.csv."""
 
-import csv
 import fcntl
 import json
 import logging
@@ -15,21 +14,23 @@ from contextlib import contextmanager
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from types import MappingProxyType
 
 from pebble import ProcessExpired, ProcessPool
 from tqdm import tqdm
 
 from emotion_pipeline.clips import Clip, ClipError, UserError, read_manifest
+from emotion_pipeline.failures import Failures, read_failures, require_few_failures, write_failures
 from emotion_pipeline.fingerprint import code_fingerprint, digest, file_sha256
 from emotion_pipeline.params import RuntimeParams, Section
 from emotion_pipeline.reuse import entry, fill_from_previous_outputs, is_valid, place, seal
 from emotion_pipeline.stage import ends_with_parent
-from emotion_pipeline.store import Artifact, read_attributes, write_artifact
+from emotion_pipeline.store import Artifact, Value, read_attributes, write_artifact
 
 log = logging.getLogger(__name__)
 
 Compute = Callable[[Sequence[Path]], Artifact]
-Failures = dict[str, ClipError]
+Overrides = Mapping[str, Mapping[str, Value]]
 
 SPARE_BYTES = 256 * 2**20
 """Room that is left on the disk for whatever else writes to it."""
@@ -45,12 +46,14 @@ def run_per_clip(
     out: Path,
     params: Section,
     runtime: RuntimeParams,
+    overrides: Overrides = MappingProxyType({}),
 ) -> None:
     """Fill `out` with `<clip_id>.h5` for every clip of the manifest, and `failures.csv`.
 
     `compute` is a partial of a module-level function; it gets the clip's input files and is run in worker
     processes. A result is reused where all that makes its numbers is the same: stage, code, parameters, bytes of
-    the inputs. A clip that raises ClipError, takes longer than `runtime.clip_seconds` or kills its worker is listed
+    the inputs. `overrides` are further arguments of `compute` for single clips: only these are made again where they
+    change. A clip that raises ClipError, takes longer than `runtime.clip_seconds` or kills its worker is listed
     and left out; one whose input failed in an earlier stage is listed with that stage's reason.
 
     Raises UserError where more than `runtime.max_failed` of the clips failed, inputs are missing for another
@@ -62,42 +65,18 @@ def run_per_clip(
         clips = read_manifest(ingest / "clips.csv")
         files = {clip.clip_id: list(inputs(clip)) for clip in clips}
         failures = _failed_before(files, ingest)
-        keys = _keys(stage, compute, files, failures, params)
+        keys = _keys(stage, compute, files, failures, params, overrides)
         missing = [clip_id for clip_id in keys if not is_valid(keys[clip_id])]
         wanted = {keys[clip_id] for clip_id in missing}
         if missing and fill_from_previous_outputs(stage, out, keys_file, params.model_dump(mode="json"), wanted):
             missing = [clip_id for clip_id in missing if not is_valid(keys[clip_id])]
-        failures |= _compute_all(stage, compute, files, {c: keys[c] for c in missing}, runtime)
+        failures |= _compute_all(stage, compute, files, {c: keys[c] for c in missing}, runtime, overrides)
         done = {clip_id: key for clip_id, key in keys.items() if clip_id not in failures}
         _fill(out, done, failures)
         with open(_made(keys_file), "w", encoding="utf-8") as file:
             json.dump(done, file, indent=0, sort_keys=True)
         _require_space(out.parent, SPARE_BYTES + sum(f.stat().st_size for f in out.iterdir()))
         _conclude(stage, out, len(files), len(set(missing) - set(failures)), failures, runtime)
-
-
-def read_failures(folder: Path) -> Failures:
-    """`failures.csv` of a stage's folder: clip id -> reason and detail."""
-    with open(folder / "failures.csv", newline="", encoding="utf-8") as file:
-        return {row["clip_id"]: ClipError(row["reason"], row["detail"]) for row in csv.DictReader(file)}
-
-
-def write_failures(folder: Path, failures: Mapping[str, ClipError]) -> None:
-    """Write `failures.csv` (clip_id, reason, detail), sorted by clip id."""
-    with open(_made(folder / "failures.csv"), "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["clip_id", "reason", "detail"])
-        writer.writerows([c, failures[c].reason, failures[c].detail] for c in sorted(failures))
-
-
-def require_few_failures(stage: str, out: Path, clips: int, failures: Failures, limit: float) -> None:
-    """Raise UserError where more than `limit` of the clips failed, naming the list and its first line."""
-    if len(failures) > limit * clips:
-        clip_id, error = min(failures.items())
-        raise UserError(
-            f"{stage}: {len(failures)} of {clips} clips failed, limit {limit:.0%} (runtime.max_failed);"
-            f" see {out}/failures.csv (first: {clip_id}, {error})"
-        )
 
 
 @contextmanager
@@ -144,6 +123,7 @@ def _keys(
     files: Mapping[str, Sequence[Path]],
     failures: Failures,
     params: Section,
+    overrides: Overrides,
 ) -> dict[str, str]:
     base = {
         "stage": stage,
@@ -157,7 +137,11 @@ def _keys(
             shared[path] = file_sha256(path)
         return shared[path]
 
-    return {c: digest(base | {"inputs": [sha256(f) for f in files[c]]}) for c in sorted(files) if c not in failures}
+    def key(clip_id: str) -> str:
+        own = {"override": overrides[clip_id]} if clip_id in overrides else {}
+        return digest(base | own | {"inputs": [sha256(f) for f in files[clip_id]]})
+
+    return {clip_id: key(clip_id) for clip_id in sorted(files) if clip_id not in failures}
 
 
 def _compute_all(
@@ -166,6 +150,7 @@ def _compute_all(
     files: Mapping[str, Sequence[Path]],
     keys: Mapping[str, str],
     runtime: RuntimeParams,
+    overrides: Overrides,
 ) -> Failures:
     """Compute the clips of `keys` into the store, in worker processes; returns those that failed."""
     failures: Failures = {}
@@ -180,7 +165,11 @@ def _compute_all(
     try:
         for attempt in range(TRIES):
             futures: dict[Future[None], str] = {
-                pool.schedule(_compute_one, (compute, c, files[c], key), timeout=runtime.clip_seconds): c
+                pool.schedule(
+                    _compute_one,
+                    (partial(compute, **overrides.get(c, {})), c, files[c], key),
+                    timeout=runtime.clip_seconds,
+                ): c
                 for c, key in todo.items()
             }
             todo = {}

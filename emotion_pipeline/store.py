@@ -1,7 +1,8 @@
 """One HDF5 file per clip: written once and renamed into place, the same content always giving the same bytes."""
 
+import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,9 @@ from emotion_pipeline.clips import ClipError
 
 Value = str | int | float | bool
 
+CHUNK_BYTES = 1 << 16
+"""What a dataset that is written in pieces grows by."""
+
 
 @dataclass(frozen=True)
 class Artifact:
@@ -20,12 +24,15 @@ class Artifact:
 
     `arrays` are stored as datasets ("overlap_8/features" lands in a group), `attributes` at the root: what a
     reader needs to understand them. `absent` is empty, or "<reason>: <detail>" where the modality is absent from
-    the clip ("no_face: in none of 72 frames"); the arrays then have length 0.
+    the clip ("no_face: in none of 72 frames"); the arrays then have length 0. `pieces` are
+    for what would fill the memory as a whole: datasets that are written while they are made, each item holding the
+    next rows of one or more of them.
     """
 
     arrays: Mapping[str, np.ndarray]
     attributes: Mapping[str, Value] = field(default_factory=dict)
     absent: str = ""
+    pieces: Iterable[Mapping[str, np.ndarray]] = ()
 
 
 def write_artifact(path: Path, clip_id: str, artifact: Artifact) -> None:
@@ -38,6 +45,19 @@ def write_artifact(path: Path, clip_id: str, artifact: Artifact) -> None:
             file.attrs["absent"] = artifact.absent
         for name in sorted(artifact.arrays):
             file.create_dataset(name, data=artifact.arrays[name])
+        for piece in artifact.pieces:
+            for name in sorted(piece):
+                _append(file, name, piece[name])
+
+
+def _append(file: h5py.File, name: str, rows: np.ndarray) -> None:
+    if name not in file:
+        one = rows.dtype.itemsize * max(math.prod(rows.shape[1:]), 1)
+        chunk = (max(CHUNK_BYTES // one, 1), *rows.shape[1:])
+        file.create_dataset(name, (0, *rows.shape[1:]), rows.dtype, maxshape=(None, *rows.shape[1:]), chunks=chunk)
+    before = len(file[name])
+    file[name].resize(before + len(rows), axis=0)
+    file[name][before:] = rows
 
 
 @contextmanager

@@ -4,7 +4,8 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from emotion_pipeline.clips import Clip
+from emotion_pipeline.clips import Clip, read_manifest
+from emotion_pipeline.faces.override import read_overrides
 from emotion_pipeline.faces.track import track_clip
 from emotion_pipeline.params import RuntimeParams, TrackParams
 from emotion_pipeline.perclip import run_per_clip
@@ -12,14 +13,23 @@ from emotion_pipeline.stage import run_stage
 
 
 def main(
-    ingest: Path, videos: Path, detect: Path, align: Path, track: Path, params: TrackParams, runtime: RuntimeParams
+    ingest: Path,
+    videos: Path,
+    detect: Path,
+    align: Path,
+    overrides: Path,
+    track: Path,
+    params: TrackParams,
+    runtime: RuntimeParams,
 ) -> None:
-    """Videos, boxes and landmarks -> aligned faces."""
+    """Videos, boxes, landmarks and the tracks that a person chose -> aligned faces."""
+    chosen = read_overrides(overrides, {clip.clip_id for clip in read_manifest(ingest / "clips.csv")})
 
     def inputs(clip: Clip) -> list[Path]:
         return [videos / clip.path, detect / f"{clip.clip_id}.h5", align / f"{clip.clip_id}.h5"]
 
-    run_per_clip(partial(track_clip, params=params), ingest, inputs, track, params, runtime)
+    named = {clip_id: {"override": number} for clip_id, number in chosen.items()}
+    run_per_clip(partial(track_clip, params=params), ingest, inputs, track, params, runtime, named)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,19 @@ BODY = {name: entry.get("do", entry) for name, entry in PIPELINE.items()}
 PARAMETER_FILES = [REPOSITORY / "params.yaml", *sorted((REPOSITORY / "params").glob("*.yaml"))]
 
 ORDER = [
-    *("emotions", "clips", "params", "metrics", "fingerprint", "media", "store", "stage", "reuse", "perclip"),
+    *(
+        "emotions",
+        "clips",
+        "failures",
+        "params",
+        "metrics",
+        "fingerprint",
+        "media",
+        "store",
+        "stage",
+        "reuse",
+        "perclip",
+    ),
     *(
         "device",
         "modelfile",

@@ -16,8 +16,9 @@ from pydantic import Field
 
 from emotion_pipeline import perclip
 from emotion_pipeline.clips import Clip, ClipError, UserError, write_manifest
+from emotion_pipeline.failures import read_failures, write_failures
 from emotion_pipeline.params import Section
-from emotion_pipeline.perclip import read_failures, run_per_clip, write_failures
+from emotion_pipeline.perclip import run_per_clip
 from emotion_pipeline.reuse import entry
 from emotion_pipeline.store import Artifact, read_array
 

@@ -10,10 +10,10 @@ import pandas as pd
 
 from emotion_pipeline.clips import Clip, ClipError, UserError, class_table, write_manifest
 from emotion_pipeline.datasets.layouts import LAYOUTS
+from emotion_pipeline.failures import Failures, require_few_failures, write_failures
 from emotion_pipeline.fingerprint import file_sha256
 from emotion_pipeline.media import probe
 from emotion_pipeline.params import IngestParams, RuntimeParams
-from emotion_pipeline.perclip import Failures, require_few_failures, write_failures
 
 log = logging.getLogger(__name__)
 

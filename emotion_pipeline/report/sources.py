@@ -10,8 +10,8 @@ from jaxtyping import Bool, Float, Int
 
 from emotion_pipeline.clips import SPLITS, Clip, UserError, labels_of, read_manifest
 from emotion_pipeline.emotions import EMOTIONS
+from emotion_pipeline.failures import read_failures
 from emotion_pipeline.metrics import predicted_labels
-from emotion_pipeline.perclip import read_failures
 from emotion_pipeline.scorefile import ScoreTable, read_scores
 
 MODELS = {

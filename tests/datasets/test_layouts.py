@@ -8,8 +8,8 @@ import pytest
 from emotion_pipeline.clips import UserError, class_table, labels_of, read_manifest
 from emotion_pipeline.datasets.ingest import ingest
 from emotion_pipeline.datasets.layouts import LAYOUTS
+from emotion_pipeline.failures import read_failures
 from emotion_pipeline.params import IngestParams, SubjectSplit
-from emotion_pipeline.perclip import read_failures
 from tests.conftest import SHARED
 
 SUBJECTS = SubjectSplit(train=("01", "02"), val=("03",), test=("04",))

@@ -1,0 +1,22 @@
+"""YuNet (Wu et al. 2023) as it comes with OpenCV; its file is of the OpenCV zoo."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import cv2
+
+from emotion_pipeline.faces.pictures import Boxes, Picture, boxes_of
+from emotion_pipeline.params import RuntimeParams
+
+OVERLAP = 0.3
+"""Of two boxes that overlap by more (intersection over union), the one of lower score is dropped."""
+
+
+def yunet(pictures: Iterable[Picture], files: Sequence[Path], threshold: float, __: RuntimeParams) -> Iterator[Boxes]:
+    """cv2.FaceDetectorYN on each picture; on the CPU, whatever the device."""
+    detector = cv2.FaceDetectorYN.create(str(files[0]), "", (0, 0), threshold, OVERLAP)
+    for picture in pictures:
+        detector.setInputSize(picture.shape[1::-1])
+        _, found = detector.detect(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+        rows = [] if found is None else found.tolist()
+        yield boxes_of((x, y, x + w, y + h, score) for x, y, w, h, *_, score in rows)
