@@ -102,8 +102,8 @@ def make_clips(folder: Path, per_class: int, rng: Generator) -> Clips:
         path, label, shown = folder / f"clip_{i:03}.h5", i % CLASSES, int(rng.integers(WINDOWS))
         windows = [shown_window(label, rng) if j == shown else other_window(rng) for j in range(WINDOWS)]
         faces = np.concatenate(windows)
-        arrays = encode_jpeg(faces) | {"frame": np.arange(len(faces), dtype=np.int32)}
-        write_artifact(path, path.stem, Artifact(arrays))
+        arrays = {"frame": np.arange(len(faces), dtype=np.int32)}
+        write_artifact(path, path.stem, Artifact(arrays, pieces=encode_jpeg(faces)))
         clips.labels[path], clips.shown[path] = label, shown
     return clips
 

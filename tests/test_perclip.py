@@ -23,14 +23,15 @@ from emotion_pipeline.reuse import entry
 from emotion_pipeline.store import Artifact, read_array
 
 NAMES = ["a", "b", "c", "d"]
+NOTHING: dict[str, float] = {}
 
 
 class Factor(Section):
     factor: float = Field()
 
 
-def scaled(files: Sequence[Path], params: Factor, log: Path) -> Artifact:
-    """The number in the file, times a factor; files say by their text how the clip behaves."""
+def scaled(files: Sequence[Path], params: Factor, log: Path, plus: float = 0.0) -> Artifact:
+    """The number in the file, times a factor, plus another; files say by their text how the clip behaves."""
     text = files[0].read_text()
     with open(log, "a") as lines:
         lines.write(f"{files[0].stem}\n")
@@ -44,7 +45,7 @@ def scaled(files: Sequence[Path], params: Factor, log: Path) -> Artifact:
         time.sleep(60)
     if text == "bug":
         raise KeyError("bug")
-    return Artifact({"value": np.array([float(text) * params.factor])}, {"factor": params.factor})
+    return Artifact({"value": np.array([float(text) * params.factor + plus])}, {"factor": params.factor})
 
 
 @pytest.fixture
@@ -60,12 +61,14 @@ def place(tmp_path, monkeypatch, runtime, caplog):
     write_manifest(ingest / "clips.csv", [Clip(name, f"{name}.txt", "train", "happy", "") for name in NAMES])
     write_failures(ingest, {})
 
-    def run(factor: float = 2.0, **changes: float) -> tuple[list[str], str]:
+    def run(factor: float = 2.0, plus: dict[str, float] = NOTHING, **changes: float) -> tuple[list[str], str]:
         log.write_text("")
         caplog.clear()
         compute = partial(scaled, params=Factor(factor=factor), log=log)
         settings = runtime.model_copy(update=changes)
-        run_per_clip(compute, ingest, lambda c: [raw / c.path], Path("data/scaled"), Factor(factor=factor), settings)
+        named = {clip_id: {"plus": value} for clip_id, value in plus.items()}
+        out, own = Path("data/scaled"), Factor(factor=factor)
+        run_per_clip(compute, ingest, lambda c: [raw / c.path], out, own, settings, named)
         return sorted(log.read_text().split()), caplog.messages[-1]
 
     run.raw, run.out, run.ingest = raw, tmp_path / "data/scaled", ingest
@@ -103,6 +106,16 @@ def test_a_replaced_clip_alone_is_computed(place):
     (place.raw / "b.txt").write_text("7")
     assert place() == (["b"], "scaled: 4 clips: 1 computed, 3 reused, 0 failed")
     assert read_array(place.out / "b.h5", "value") == [14.0]
+
+
+def test_an_override_of_one_clip_computes_that_clip_and_taking_it_back_none(place):
+    place()
+    first = bytes_of(place.out)
+    assert place(plus={"c": 10.0}) == (["c"], "scaled: 4 clips: 1 computed, 3 reused, 0 failed")
+    assert read_array(place.out / "c.h5", "value") == [16.0]
+    assert place(plus={"c": 20.0})[0] == ["c"]
+    assert place()[0] == []
+    assert bytes_of(place.out) == first
 
 
 def test_a_removed_clip_leaves_the_folder(place):

@@ -5,15 +5,20 @@ Deviation: the paper used an internal detector of Orange Labs; here the detector
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
+from jaxtyping import UInt8
 
 from emotion_pipeline.clips import ClipError
 from emotion_pipeline.faces.centerface import centerface, centerface_file
 from emotion_pipeline.faces.dlib_models import dlib_hog, dlib_mmod, mmod_file
+from emotion_pipeline.faces.face_alignment_models import fa_blazeface, fa_retinaface, fa_scrfd, fa_sfd, fa_yunet
+from emotion_pipeline.faces.files import files_of
 from emotion_pipeline.faces.pictures import Boxes, Picture
+from emotion_pipeline.faces.yunet import yunet
 from emotion_pipeline.media import timed_frames
 from emotion_pipeline.params import DetectParams, RuntimeParams
 from emotion_pipeline.store import Artifact
@@ -38,6 +43,13 @@ DETECTORS = {
     "centerface": Detector(centerface, centerface_file, (0.0, 0.06, 0.96)),
     "dlib_hog": Detector(dlib_hog, list, (0.0, 0.0, 1.0)),
     "dlib_mmod": Detector(dlib_mmod, mmod_file, (0.0, 0.0, 1.0)),
+    "yunet": Detector(yunet, partial(files_of, "yunet"), (0.0, 0.07, 0.96)),
+    "fa_yunet": Detector(fa_yunet, partial(files_of, "fa_yunet"), (0.0, 0.07, 0.96)),
+    # Not measured, as these files could not be had: these are CenterFace's numbers.
+    "fa_sfd": Detector(fa_sfd, partial(files_of, "fa_sfd"), (0.0, 0.06, 0.96)),
+    "fa_blazeface": Detector(fa_blazeface, partial(files_of, "fa_blazeface"), (0.0, 0.06, 0.96)),
+    "fa_scrfd": Detector(fa_scrfd, partial(files_of, "fa_scrfd"), (0.0, 0.06, 0.96)),
+    "fa_retinaface": Detector(fa_retinaface, partial(files_of, "fa_retinaface"), (0.0, 0.06, 0.96)),
 }
 
 
@@ -50,7 +62,6 @@ def detect_clip(files: Sequence[Path], params: DetectParams, runtime: RuntimePar
     Raises ClipError as `media.timed_frames`, and `empty` for a video without pictures.
     """
     video, *weights = files
-    detector = DETECTORS[params.detector]
     times: list[float] = []
     shape: tuple[int, ...] = ()
 
@@ -59,17 +70,15 @@ def detect_clip(files: Sequence[Path], params: DetectParams, runtime: RuntimePar
         for time, picture in timed_frames(video):
             times.append(time)
             shape = picture.shape
-            yield _scaled(picture, params.scale)
+            yield picture
 
-    found = list(detector.search(pictures(), weights, params.threshold, runtime))
+    found = list(find_faces(pictures(), weights, params, runtime))
     if not found:
         raise ClipError("empty", f"{video.name}: has no pictures")
     frame = np.repeat(np.arange(len(found), dtype=np.int32), [len(b) for b in found])
-    boxes = np.concatenate(found)
-    boxes[:, :4] /= params.scale
-    x, y, ratio = detector.box
+    x, y, ratio = DETECTORS[params.detector].box
     return Artifact(
-        arrays={"boxes": boxes, "frame": frame, "time": np.array(times)},
+        arrays={"boxes": np.concatenate(found), "frame": frame, "time": np.array(times)},
         attributes={
             **{"detector": params.detector, "frames": len(found), "height": shape[0], "width": shape[1]},
             **{"box_x": x, "box_y": y, "box_ratio": ratio},
@@ -78,7 +87,17 @@ def detect_clip(files: Sequence[Path], params: DetectParams, runtime: RuntimePar
     )
 
 
-def _scaled(picture: Picture, scale: float) -> Picture:
+def find_faces(
+    pictures: Iterable[Picture], files: Sequence[Path], params: DetectParams, runtime: RuntimeParams
+) -> Iterator[Boxes]:
+    """The boxes of every picture, in its own pixels. `pictures`: of one size; `files`: the detector's."""
+    searched = (_scaled(picture, params.scale) for picture in pictures)
+    for boxes in DETECTORS[params.detector].search(searched, files, params.threshold, runtime):
+        boxes[:, :4] /= params.scale
+        yield boxes
+
+
+def _scaled(picture: Picture, scale: int | float) -> UInt8[np.ndarray, "y x 3"]:
     if scale == 1:
         return picture
     method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR

@@ -9,7 +9,7 @@ import dlib
 import numpy as np
 from jaxtyping import Float64, UInt8
 
-from emotion_pipeline.faces.boxes import moved_box
+from emotion_pipeline.faces.boxes import box_iou, moved_box
 from emotion_pipeline.faces.files import package_file
 from emotion_pipeline.faces.pictures import Boxes, Landmarks, Picture, boxes_of
 from emotion_pipeline.params import RuntimeParams
@@ -20,11 +20,14 @@ Shape = Float64[np.ndarray, "68 2"]
 AROUND = ((0.0, 0.0), (-0.05, 0.0), (0.05, 0.0), (0.0, -0.05), (0.0, 0.05))
 """Shifts of a box, in sides: the landmarks are the median over these."""
 
-ASIDE = (-0.25, -0.15, 0.15, 0.25)
-"""Shifts to the side at which else the face is tried: a detector's box is in the middle of a head, dlib's of a face."""
+SIDE = 250
+"""Pixels to which a smaller box is enlarged: dlib rounds landmarks to whole pixels, which on a small face is jitter."""
 
 UNSURE = 0.015
 """Mean distance of the five predictions from their median, in sides, above which the box is not where it should be."""
+
+HOG_SIDE, HOG_THRESHOLD, HOG_OVERLAP = 110, -0.3, 0.3
+"""Then dlib's detector is asked where the face is: side of the box for it, least score, overlap with the box."""
 
 
 def mmod_file() -> list[Path]:
@@ -69,23 +72,44 @@ def dlib_68(faces: Iterable[tuple[Picture, Boxes]], file: Path) -> Iterator[Land
 
     `faces`: pictures, each with such boxes. A single prediction depends much on where its box lies, so each face is
     predicted from five boxes a little apart, and the median taken. Where the five disagree, as on a head turned to
-    the side in the box of another detector, boxes further to the sides are tried, and those taken that agree best.
+    the side in the box of another detector, they are placed about the box that dlib's own detector sees there, if any.
     """
-    predictor = _trees(file)
     for picture, boxes in faces:
         grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
-        yield np.array([_best(predictor, grey, box[:4]) for box in boxes], np.float32).reshape(-1, 68, 2)
+        yield np.array([_landmarks(file, grey, box[:4]) for box in boxes], np.float32).reshape(-1, 68, 2)
+
+
+def _landmarks(file: Path, grey: Grey, box: np.ndarray) -> Shape:
+    """Of the face in a box, found in an enlarged cut-out of twice the box's side."""
+    box = moved_box(box, 0.0, 0.0)
+    side = box[2] - box[0]
+    zoom = max(SIDE / side, 1.0)
+    corner = box[:2] - side / 2
+    pixels = int(np.ceil(2 * side * zoom))
+    shift = zoom * (0.5 - corner) - 0.5  # from pixel centre to pixel centre
+    transform = np.array([[zoom, 0, shift[0]], [0, zoom, shift[1]]])
+    enlarged = cv2.warpAffine(grey, transform, (pixels, pixels), borderMode=cv2.BORDER_REPLICATE)
+    return (_best(_trees(file), enlarged, (box - np.tile(corner, 2)) * zoom) - shift) / zoom
 
 
 def _best(predictor: dlib.shape_predictor, grey: Grey, box: np.ndarray) -> Shape:
     spread, shape = _median(predictor, grey, box)
-    if spread <= UNSURE:
-        return shape
-    tries = [_median(predictor, grey, moved_box(box, dx, 0.0)) for dx in ASIDE]
-    return min([(spread, shape), *tries], key=lambda found: found[0])[1]
+    if spread > UNSURE and (seen := _hog_box_near(grey, box)) is not None:
+        return _median(predictor, grey, seen)[1]
+    return shape
+
+
+def _hog_box_near(grey: Grey, box: np.ndarray) -> np.ndarray | None:
+    """The box of dlib's frontal detector that overlaps the given one most."""
+    scale = HOG_SIDE / (box[2] - box[0])
+    found, _, _ = _hog().run(cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), 0, HOG_THRESHOLD)
+    boxes = np.array([(r.left(), r.top(), r.right() + 1, r.bottom() + 1) for r in found]).reshape(-1, 4) / scale
+    overlap = box_iou(box[None], boxes)[0]
+    return boxes[overlap.argmax()] if overlap.max(initial=0) > HOG_OVERLAP else None
 
 
 def _median(predictor: dlib.shape_predictor, grey: Grey, box: np.ndarray) -> tuple[float, Shape]:
+    """How far the predictions from five boxes are from their median, in sides, and that median."""
     shapes = np.array([_predicted(predictor, grey, moved_box(box, dx, dy)) for dx, dy in AROUND])
     middle = np.median(shapes, axis=0)
     return float(np.linalg.norm(shapes - middle, axis=-1).mean() / (box[2] - box[0])), middle

@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 from emotion_pipeline.clips import UserError
 
@@ -29,8 +30,10 @@ def read_overrides(file: Path, clip_ids: Collection[str]) -> dict[str, int]:
     return chosen
 
 
-def _add(chosen: dict[str, int], row: dict[str, str], where: str, clip_ids: Collection[str]) -> None:
+def _add(chosen: dict[str, int], row: dict[str | Any, str | Any], where: str, clip_ids: Collection[str]) -> None:
     clip_id, track = row["clip_id"], row["track"]
+    if None in row:
+        raise UserError(f"{where}: expected two columns, found {2 + len(row[None])}")
     if clip_id not in clip_ids:
         raise UserError(f"{where}: no clip {clip_id} in the manifest (data/ingest/clips.csv); correct or remove it")
     if clip_id in chosen:

@@ -3,18 +3,21 @@
 from pathlib import Path
 
 import cv2
+import h5py
 import numpy as np
 import pytest
 from skimage.data import astronaut
 
-from emotion_pipeline.clips import ClipError
+from emotion_pipeline.clips import ClipError, UserError
+from emotion_pipeline.faces.centerface import centerface_file
 from emotion_pipeline.faces.crops import read_faces
 from emotion_pipeline.faces.cuts import shots
 from emotion_pipeline.faces.detect import detect_clip
+from emotion_pipeline.faces.dlib_models import landmarks_file
 from emotion_pipeline.faces.landmarks import align_clip
 from emotion_pipeline.faces.track import track_clip
 from emotion_pipeline.params import Params
-from emotion_pipeline.store import Artifact, read_array, write_artifact
+from emotion_pipeline.store import Artifact, read_attributes, write_artifact
 
 FACE = astronaut()[0:220, 110:330]
 BLACK = np.zeros((220, 400, 3), np.uint8)
@@ -29,14 +32,27 @@ def person(x: float, y: float = 0, degrees: float = 0, picture: np.ndarray = WAL
     return np.where(mask[..., None], cv2.warpAffine(FACE, transform, (400, 220)), picture)
 
 
-def stages(video: Path, params: Params, folder: Path, **track: object) -> tuple[Artifact, Artifact, Artifact]:
-    detections, alignment = folder / "detect.h5", folder / "align.h5"
-    detected = detect_clip([video], params.detect)
-    write_artifact(detections, "clip", detected)
-    aligned = align_clip([video, detections], params.align)
-    write_artifact(alignment, "clip", aligned)
+def stages(
+    video: Path, params: Params, folder: Path, override: int | None = None, **track: object
+) -> tuple[Artifact, Artifact, Artifact]:
+    """The three stages' files `detect.h5`, `align.h5`, `track.h5` in `folder`, and what is in them."""
+    paths = [folder / f"{name}.h5" for name in ("detect", "align", "track")]
+    boxes, landmarks, faces = paths
+    write_artifact(boxes, "clip", detect_clip([video, *centerface_file()], params.detect, params.runtime))
+    write_artifact(landmarks, "clip", align_clip([video, boxes, *landmarks_file()], params.align, params.runtime))
     settings = params.track.model_copy(update=track)
-    return detected, aligned, track_clip([video, detections, alignment], settings)
+    write_artifact(faces, "clip", track_clip([video, boxes, landmarks], settings, override))
+    return tuple(read_back(path) for path in paths)
+
+
+def read_back(path: Path) -> Artifact:
+    arrays: dict[str, np.ndarray] = {}
+    with h5py.File(path) as file:
+        file.visititems(lambda name, node: arrays.update({name: node[()]} if isinstance(node, h5py.Dataset) else {}))
+    attributes = read_attributes(path)
+    absent = str(attributes.pop("absent", ""))
+    assert attributes.pop("clip_id") == "clip"
+    return Artifact(arrays, attributes, absent)
 
 
 @pytest.fixture
@@ -51,23 +67,25 @@ def test_a_turned_and_moving_face_behind_black_frames_becomes_upright_and_still(
     pictures = [BLACK] * 3 + [person(20 + 4 * k, 3, degrees=12) for k in range(10)]
     detected, aligned, tracked = run(pictures)
     np.testing.assert_array_equal(detected.arrays["frame"], np.arange(3, 13))
-    assert detected.attributes == {"detector": "dlib_hog", "frames": 13, "height": 220, "width": 400}
+    found = {name: detected.attributes[name] for name in ("detector", "frames", "height", "width")}
+    assert found == {"detector": "centerface", "frames": 13, "height": 220, "width": 400}
+    np.testing.assert_allclose(detected.arrays["time"], np.arange(13) / 25, atol=1e-9)
     assert aligned.arrays["landmarks"].shape == (10, 68, 2)
     np.testing.assert_array_equal(tracked.arrays["frame"], np.arange(3, 13))
+    np.testing.assert_allclose(tracked.arrays["time"], np.arange(3, 13) / 25, atol=1e-9)
     assert tracked.absent == aligned.absent == detected.absent == ""
 
-    write_artifact(tmp_path / "track.h5", "clip", tracked)
     faces = read_faces(tmp_path / "track.h5")
     assert np.abs(faces[1:].astype(int) - faces[:-1]).mean() < 6  # moved by 4 pixels a frame: about 20
-    write_artifact(tmp_path / "upright.h5", "clip", run([person(60)])[2])
-    upright = read_faces(tmp_path / "upright.h5")[0]
+    run([person(60)])
+    upright = read_faces(tmp_path / "track.h5")[0]
     assert np.corrcoef(faces[5].ravel(), upright.ravel())[0, 1] > 0.93  # left turned by 12 degrees: 0.7
 
 
 def test_boxes_and_landmarks_lie_on_the_face(run):
     detected, aligned, _ = run([person(90)] * 2)
     x1, y1, x2, y2, score = detected.arrays["boxes"][0]
-    assert score > 1
+    assert 0.5 <= score <= 1
     nose = aligned.arrays["landmarks"][0, 30]
     np.testing.assert_allclose(nose, [90 + 114, 124], atol=6)  # seen in the photograph
     assert x1 < nose[0] < x2
@@ -78,11 +96,11 @@ def test_a_clip_without_a_face_is_absent_all_the_way(run, tmp_path):
     artifacts = run([WALL] * 4)
     for artifact in artifacts:
         assert artifact.absent == "no_face: in none of 4 frames"
-        lengths = {name: len(array) for name, array in artifact.arrays.items() if name != "faces_offset"}
+        lengths = {n: len(a) for n, a in artifact.arrays.items() if n != "faces_offset"}
+        lengths.pop("time", None)
         assert set(lengths.values()) == {0}
     assert artifacts[2].arrays["boxes"].shape == (0, 5)
     assert artifacts[2].arrays["landmarks"].shape == (0, 68, 2)
-    write_artifact(tmp_path / "track.h5", "clip", artifacts[2])
     assert read_faces(tmp_path / "track.h5").shape == (0, 224, 224, 3)
 
 
@@ -99,9 +117,7 @@ def test_two_people_are_two_tracks_and_the_longer_one_is_chosen(run):
 
 @pytest.mark.parametrize(("gaps", "frame"), [("interpolate", [0, 1, 2, 3, 4, 5, 6]), ("leave", [0, 1, 2, 5, 6])])
 def test_gap_frames_are_filled_in_or_left_out(run, gaps, frame):
-    hidden = person(60).copy()
-    hidden[90:150, 60:280] = 90
-    pictures = [person(60 + 2 * k) if k not in (3, 4) else hidden for k in range(7)]
+    pictures = [person(60 + 2 * k) if k not in (3, 4) else WALL for k in range(7)]
     _, _, tracked = run(pictures, gaps=gaps, encoding="raw", cut_threshold=1.0)
     np.testing.assert_array_equal(tracked.arrays["frame"], frame)
     assert len(tracked.arrays["faces"]) == len(tracked.arrays["landmarks"]) == len(frame)
@@ -127,38 +143,63 @@ def test_motion_and_flicker_are_no_cuts():
 
 def test_jpeg_faces_are_those_of_the_raw_encoding(run, tmp_path):
     pictures = [person(60 + k) for k in range(3)]
+    faces, landmarks = [], []
     for encoding in ("raw", "jpeg"):
-        write_artifact(tmp_path / f"{encoding}.h5", "clip", run(pictures, encoding=encoding)[2])
-    raw, jpeg = (read_faces(tmp_path / f"{encoding}.h5").astype(int) for encoding in ("raw", "jpeg"))
-    assert 0 < np.abs(raw - jpeg).mean() < 2
-    np.testing.assert_array_equal(
-        read_array(tmp_path / "raw.h5", "landmarks"), read_array(tmp_path / "jpeg.h5", "landmarks")
-    )
+        landmarks.append(run(pictures, encoding=encoding)[2].arrays["landmarks"])
+        faces.append(read_faces(tmp_path / "track.h5").astype(int))
+    assert 0 < np.abs(faces[0] - faces[1]).mean() < 2
+    np.testing.assert_array_equal(*landmarks)
 
 
 def test_the_same_clip_gives_the_same_bytes(make_video, params, tmp_path):
     video = make_video(tmp_path / "clip.mp4", np.stack([person(60 + k) for k in range(3)]))
     for folder in ("one", "two"):
-        write_artifact(tmp_path / folder / "track.h5", "clip", stages(video, params, tmp_path / folder)[2])
-    assert (tmp_path / "one/track.h5").read_bytes() == (tmp_path / "two/track.h5").read_bytes()
+        stages(video, params, tmp_path / folder)
+    for name in ("detect", "align", "track"):
+        one, two = ((tmp_path / folder / f"{name}.h5").read_bytes() for folder in ("one", "two"))
+        assert one == two
 
 
 def test_a_video_that_became_shorter_since_detection_is_named(make_video, params, tmp_path):
-    write_artifact(
-        tmp_path / "detect.h5",
-        "clip",
-        Artifact({"boxes": np.ones((1, 5), np.float32), "frame": np.array([9], np.int32)}),
+    boxes = Artifact(
+        {"boxes": np.ones((1, 5), np.float32), "frame": np.array([9], np.int32)},
+        {"box_x": 0.0, "box_y": 0.0, "box_ratio": 1.0},
     )
+    write_artifact(tmp_path / "detect.h5", "clip", boxes)
     video = make_video(tmp_path / "clip.mp4", np.stack([WALL] * 4))
+    aligned = align_clip([video, tmp_path / "detect.h5", *landmarks_file()], params.align, params.runtime)
     with pytest.raises(ClipError, match=r"truncated: clip\.mp4: ends before frame 9"):
-        align_clip([video, tmp_path / "detect.h5"], params.align)
+        write_artifact(tmp_path / "align.h5", "clip", aligned)
+    assert not (tmp_path / "align.h5").exists()
 
 
-def test_upsampling_finds_smaller_faces(make_video, params, tmp_path):
+@pytest.mark.parametrize(("scale", "found"), [(1.0, 0), (2.0, 1)])
+def test_a_larger_scale_finds_smaller_faces_and_boxes_stay_in_pixels_of_the_video(
+    make_video, params, tmp_path, scale, found
+):
     small = WALL.copy()
     small[60:150, 60:150] = cv2.resize(FACE, (90, 90), interpolation=cv2.INTER_AREA)
     video = make_video(tmp_path / "clip.mp4", np.stack([small]))
-    found = [
-        len(detect_clip([video], params.detect.model_copy(update={"upsample": n})).arrays["frame"]) for n in (0, 1)
-    ]
-    assert found == [0, 1]
+    hog = params.detect.model_copy(update={"detector": "dlib_hog", "threshold": 0.0, "scale": scale})
+    boxes = detect_clip([video], hog, params.runtime).arrays["boxes"]
+    assert len(boxes) == found
+    for x1, y1, x2, y2, _ in boxes:
+        assert 60 < x1 < (x1 + x2) / 2 < x2 < 150
+        assert 60 < y1 < (y1 + y2) / 2 < y2 < 160
+
+
+def test_a_person_may_choose_the_track(run):
+    pictures = [person(180, picture=person(-20) if k < 4 else WALL) for k in range(8)]
+    _, _, tracked = run(pictures, cut_threshold=1.0)
+    other = 1 - int(tracked.attributes["chosen_track"])
+    _, _, chosen = run(pictures, cut_threshold=1.0, override=other)
+    np.testing.assert_array_equal(chosen.arrays["frame"], np.arange(4))
+    assert chosen.attributes["chosen_track"] == other
+    assert chosen.attributes["chosen_because"] == "override"
+    np.testing.assert_array_equal(chosen.arrays["tracks/track"], tracked.arrays["tracks/track"])
+
+
+@pytest.mark.parametrize(("picture", "known"), [(person(60), "its tracks are 0 to 0"), (WALL, "it shows no face")])
+def test_a_track_that_does_not_exist_is_named(run, picture, known):
+    with pytest.raises(UserError, match=rf"data/overrides\.csv: clip detect: track 3, but {known}"):
+        run([picture] * 3, override=3)

@@ -22,7 +22,7 @@ def faces() -> np.ndarray:
 def stored(tmp_path, faces):
     def store(encoding: str, count: int = 5):
         path = tmp_path / f"{encoding}.h5"
-        write_artifact(path, "clip", Artifact(ENCODINGS[encoding](iter(faces[:count]))))
+        write_artifact(path, "clip", Artifact({}, pieces=ENCODINGS[encoding](iter(faces[:count]))))
         return path
 
     return store
@@ -45,8 +45,13 @@ def test_no_faces_come_back_as_none(stored, encoding):
     assert read_faces(stored(encoding, 0)).shape == (0, 224, 224, 3)
 
 
+def jpeg_arrays(faces: np.ndarray) -> dict[str, np.ndarray]:
+    pieces = list(ENCODINGS["jpeg"](faces))
+    return {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
+
+
 def test_jpeg_is_small_and_keeps_colour_at_full_resolution(faces):
-    arrays = ENCODINGS["jpeg"](faces)
+    arrays = jpeg_arrays(faces)
     assert len(arrays["faces_jpeg"]) < faces.nbytes / 7
     stream = bytes(arrays["faces_jpeg"][: arrays["faces_offset"][1]])
     frame_header = stream.index(b"\xff\xc0") + 4
@@ -56,12 +61,20 @@ def test_jpeg_is_small_and_keeps_colour_at_full_resolution(faces):
 
 
 def test_same_faces_give_the_same_bytes(faces):
-    first, second = (ENCODINGS["jpeg"](faces)["faces_jpeg"].tobytes() for _ in range(2))
+    first, second = (jpeg_arrays(faces)["faces_jpeg"].tobytes() for _ in range(2))
     assert first == second
 
 
+@pytest.mark.parametrize("encoding", ["raw", "jpeg"])
+def test_a_face_is_given_away_before_the_next_is_asked_for(faces, encoding):
+    """So that a long clip needs the memory of one face."""
+    asked = []
+    pieces = ENCODINGS[encoding](asked.append(i) or face for i, face in enumerate(faces))
+    assert [len(asked) for _ in pieces] == [0, 1, 2, 3, 4, 5]
+
+
 def test_a_damaged_picture_is_named(tmp_path, faces):
-    arrays = ENCODINGS["jpeg"](faces)
+    arrays = jpeg_arrays(faces)
     arrays["faces_jpeg"][:] = 0
     path = tmp_path / "happy_012.h5"
     write_artifact(path, "happy_012", Artifact(arrays))

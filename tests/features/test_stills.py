@@ -7,8 +7,7 @@ import skimage.data
 
 from emotion_pipeline.clips import UserError
 from emotion_pipeline.emotions import EMOTIONS
-from emotion_pipeline.faces.detect import dlib_hog
-from emotion_pipeline.faces.landmarks import dlib_68
+from emotion_pipeline.faces.dlib_models import dlib_68, hog_boxes, landmarks_file
 from emotion_pipeline.features.stills import (
     Stills,
     _decode,
@@ -19,7 +18,6 @@ from emotion_pipeline.features.stills import (
     stills_of_tracks,
     warped,
 )
-from emotion_pipeline.params import DetectParams
 
 RNG = np.random.default_rng
 BOTH = ("Training", "PublicTest")
@@ -44,8 +42,8 @@ def test_stills_are_aligned_where_a_face_is_found_and_kept_where_none_is():
     found, count = aligned(Stills(("face", "ramp"), encoded, np.array([0, 1])), margin=0.15)
     assert count == 1
     level = _decode(found, 0)
-    (boxes,) = dlib_hog([level], DetectParams(detector="dlib_hog", threshold=0.0, upsample=0))
-    (points,) = next(dlib_68([(level, boxes[:1])]))
+    boxes = hog_boxes(level)
+    (points,) = next(dlib_68([(level, boxes[:1])], *landmarks_file()))
     across = points[42:48].mean(0) - points[36:42].mean(0)
     assert abs(np.degrees(np.arctan2(across[1], across[0]))) < 3
     np.testing.assert_allclose(
