@@ -3,7 +3,8 @@
     python -m benchmarks.faces_memory VIDEO [minutes]
 
 Repeats the pictures of VIDEO to one of 10 seconds and one of 20 minutes, and runs each stage on each in a process of
-its own. Prints the most memory a stage held (resident set), for both, and their ratio. The goal is at most 1.2. Linux only.
+its own. Prints the most memory a stage held (resident set), for both, and their ratio. The goal is at most 1.2.
+Linux only.
 """
 
 import multiprocessing
