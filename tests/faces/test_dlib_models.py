@@ -75,7 +75,7 @@ def test_every_box_has_its_landmarks_and_pictures_without_one_have_none(box, tru
     ]
     found = list(dlib_68(iter(pictures), *landmarks_file()))
     assert [points.shape for points in found] == [(1, 68, 2), (0, 68, 2), (2, 68, 2)]
-    assert error(found[2][0], true + [40, 0]) < 0.02
+    assert error(found[2][0], true + np.array([40, 0])) < 0.02
 
 
 def test_landmarks_of_a_large_face_are_in_its_pixels(box, true):
