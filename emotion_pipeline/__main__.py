@@ -3,14 +3,17 @@
 import argparse
 import logging
 import sys
+from difflib import get_close_matches
 from pathlib import Path
 
-from emotion_pipeline.clips import UserError
+from emotion_pipeline.clips import ClipError, UserError, read_manifest
+from emotion_pipeline.params import load_params
 from emotion_pipeline.reuse import prune
 
 log = logging.getLogger(__name__)
 
-WEIGHTS_FOLDER = Path("data/weights")
+DATA = Path("data")
+WEIGHTS_FOLDER = DATA / "weights"
 
 
 def main() -> None:
@@ -33,10 +36,15 @@ def main() -> None:
     halve.add_argument("source", type=Path)
     halve.add_argument("target", type=Path)
     halve.set_defaults(run=_halve_weights)
+    text = "write a clip as a video with its boxes, tracks, landmarks and aligned faces"
+    overlay = commands.add_parser("overlay", help=text, description=text)
+    overlay.add_argument("clip", help="clip id, as in data/ingest/clips.csv")
+    overlay.add_argument("--out", type=Path, help="the video to write (default: reports/overlay/<clip>.mp4)")
+    overlay.set_defaults(run=_overlay)
     arguments = parser.parse_args()
     try:
         arguments.run(arguments)
-    except UserError as error:
+    except (UserError, ClipError) as error:
         sys.exit(f"ERROR: {error}")
 
 
@@ -46,15 +54,25 @@ def _prune(_: argparse.Namespace) -> None:
 
 
 def _list_weights(_: argparse.Namespace) -> None:
-    from emotion_pipeline.features import download  # imports torch: seconds, which the other commands need not wait
+    from emotion_pipeline.faces import files  # imports torch: seconds, which the other commands need not wait
+    from emotion_pipeline.features import download
 
     log.info("%s", download.listing(WEIGHTS_FOLDER))
+    log.info("%s", files.listing())
 
 
 def _get_weights(arguments: argparse.Namespace) -> None:
-    from emotion_pipeline.features import download
+    from emotion_pipeline.faces import files
+    from emotion_pipeline.features import download, weights
 
-    download.get(arguments.name, WEIGHTS_FOLDER)
+    name = arguments.name
+    if name in files.PUBLISHED:
+        files.get(name)
+    elif name in weights.WEIGHTS:
+        download.get(name, WEIGHTS_FOLDER)
+    else:
+        known = ", ".join([*weights.WEIGHTS, *files.PUBLISHED])
+        raise UserError(f"{name}: no published file of this name is known; there are {known}")
 
 
 def _halve_weights(arguments: argparse.Namespace) -> None:
@@ -63,6 +81,23 @@ def _halve_weights(arguments: argparse.Namespace) -> None:
     halve(arguments.source, arguments.target)
     sizes = [path.stat().st_size / 2**20 for path in (arguments.source, arguments.target)]
     log.info("%s: %.1f MiB instead of %.1f", arguments.target, sizes[1], sizes[0])
+
+
+def _overlay(arguments: argparse.Namespace) -> None:
+    from emotion_pipeline.faces.overlay import write_overlay
+
+    clips = {clip.clip_id: clip for clip in read_manifest(DATA / "ingest" / "clips.csv")}
+    name = arguments.clip
+    if name not in clips:
+        near = ", ".join(get_close_matches(name, clips, 5, 0.4)) or "none is similar"
+        raise UserError(f"{name}: no such clip in {DATA}/ingest/clips.csv; did you mean one of these: {near}")
+    align, track = (DATA / stage / f"{name}.h5" for stage in ("align", "track"))
+    for file in (align, track):
+        if not file.is_file():
+            raise UserError(f"{file}: no such file; run `dvc repro track`, and see failures.csv beside it")
+    target = arguments.out or Path("reports/overlay") / f"{name}.mp4"
+    write_overlay(Path(load_params().ingest.root) / clips[name].path, align, track, target)
+    log.info("%s", target)
 
 
 if __name__ == "__main__":

@@ -103,6 +103,22 @@ def timed_frames(path: Path) -> Iterator[tuple[float, UInt8[np.ndarray, "h w 3"]
         raise ClipError("truncated", f"{path.name}: its last picture is not whole; get the file again")
 
 
+def timed_sound(path: Path) -> Iterator[tuple[float, av.AudioFrame]]:
+    """The first sound track piece by piece as it is in the file, each with its time as in `timed_frames`.
+
+    Nothing where there is none. Raises ClipError: `unreadable` as `frames`.
+    """
+    time, step = 0.0, 0.0
+    with _open(path) as container:
+        if not container.streams.audio:
+            return
+        beginning = (container.start_time or 0) / av.time_base
+        for frame in container.decode(container.streams.audio[0]):
+            time = time + step if frame.time is None else frame.time - beginning
+            step = frame.samples / frame.sample_rate
+            yield time, frame
+
+
 def sound(path: Path, sample_rate: int) -> Float[np.ndarray, " n"]:
     """The first sound track, resampled to `sample_rate` Hz, channels averaged, float32 in [-1, 1).
 

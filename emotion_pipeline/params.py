@@ -102,6 +102,12 @@ class TrackParams(Section):
     encoding: Literal["raw", "jpeg"]  # jpeg: quality 95, 4:4:4
 
 
+class QualityParams(Section):
+    """What is looked at to judge the faces."""
+
+    sheet_frames: Annotated[int, Field(ge=2, le=20)]  # of each clip, on its contact sheet
+
+
 class JitterParams(Section):
     """Random changes of the training images."""
 
@@ -297,6 +303,7 @@ class EvaluateParams(Section):
 
     title: str  # what was run, for the page's head
     strip_faces: Count  # faces per class in the figure of face strips
+    worst_clips: WholeNumber  # clips whose contact sheets are shown, the worst first
     bootstrap_samples: Count  # for the 95 % intervals
     seed: WholeNumber
 
@@ -324,6 +331,7 @@ class Params(Section):
     detect: DetectParams
     align: AlignParams
     track: TrackParams
+    quality: QualityParams
     finetune_vgg: FinetuneVggParams
     extract_vgg: ExtractVggParams
     finetune_c3d: FinetuneC3dParams

@@ -26,10 +26,9 @@ def main(
     chosen = read_overrides(overrides, {clip.clip_id for clip in read_manifest(ingest / "clips.csv")})
 
     def inputs(clip: Clip) -> list[Path]:
-        return [videos / clip.path, detect / f"{clip.clip_id}.h5", align / f"{clip.clip_id}.h5"]
+        return [videos / clip.path, *(folder / f"{clip.clip_id}.h5" for folder in (detect, align))]
 
-    named = {clip_id: {"override": number} for clip_id, number in chosen.items()}
-    run_per_clip(partial(track_clip, params=params), ingest, inputs, track, params, runtime, named)
+    run_per_clip(partial(track_clip, params=params), ingest, inputs, track, params, runtime, chosen)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Generated clips and parameters, so that everything runs on a CPU in a minute or two."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -48,6 +49,27 @@ def write_video(path: Path, pictures: np.ndarray, sound: np.ndarray | None = Non
             frame.sample_rate = 16000
             container.mux(audio.encode(frame))
             container.mux(audio.encode(None))
+    return path
+
+
+def write_late(path: Path, ticks: Sequence[int], sound_from: float) -> Path:
+    """Pictures at the given 1/1000 s, with sound that begins at `sound_from` seconds."""
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("mpeg4", rate=25)
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        video.codec_context.time_base = Fraction(1, 1000)
+        audio = container.add_stream("mp2", rate=16000, layout="mono")
+        for tick in ticks:
+            picture = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 99, np.uint8), format="rgb24")
+            picture.pts, picture.time_base = tick, Fraction(1, 1000)
+            container.mux(video.encode(picture))
+        container.mux(video.encode(None))
+        tone = av.AudioFrame.from_ndarray(
+            (9000 * np.sin(np.arange(8000) / 5)).astype(np.int16)[None], format="s16", layout="mono"
+        )
+        tone.sample_rate, tone.pts, tone.time_base = 16000, round(16000 * sound_from), Fraction(1, 16000)
+        container.mux(audio.encode(tone))
+        container.mux(audio.encode(None))
     return path
 
 

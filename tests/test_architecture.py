@@ -24,6 +24,7 @@ ORDER = [
         "fingerprint",
         "media",
         "store",
+        "download",
         "stage",
         "reuse",
         "perclip",

@@ -1,16 +1,12 @@
 """Reading videos: every picture once, in order; sound at one rate; bad files named."""
 
-from collections.abc import Sequence
-from fractions import Fraction
-from pathlib import Path
-
 import av
 import numpy as np
 import pytest
 
 from emotion_pipeline.clips import ClipError
 from emotion_pipeline.media import frames, probe, sound, timed_frames
-from tests.conftest import SHARED
+from tests.conftest import SHARED, write_late
 
 TONE = 0.5 * np.sin(2 * np.pi * 440 * np.arange(8000) / 16000)
 
@@ -19,25 +15,6 @@ def test_every_picture_comes_once_and_in_order(tmp_path, make_video, grey_steps)
     video = make_video(tmp_path / "a.mp4", grey_steps)
     levels = [picture.mean() for picture in frames(video)]
     np.testing.assert_allclose(levels, 10 + 20 * np.arange(12), atol=4)
-
-
-def write_late(path: Path, ticks: Sequence[int], sound_from: float) -> Path:
-    """Pictures at the given 1/1000 s, with sound that begins at `sound_from` seconds."""
-    with av.open(str(path), "w") as container:
-        video = container.add_stream("mpeg4", rate=25)
-        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
-        video.codec_context.time_base = Fraction(1, 1000)
-        audio = container.add_stream("mp2", rate=16000, layout="mono")
-        for tick in ticks:
-            picture = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 99, np.uint8), format="rgb24")
-            picture.pts, picture.time_base = tick, Fraction(1, 1000)
-            container.mux(video.encode(picture))
-        container.mux(video.encode(None))
-        tone = av.AudioFrame.from_ndarray((TONE * 9000).astype(np.int16)[None], format="s16", layout="mono")
-        tone.sample_rate, tone.pts, tone.time_base = 16000, round(16000 * sound_from), Fraction(1, 16000)
-        container.mux(audio.encode(tone))
-        container.mux(audio.encode(None))
-    return path
 
 
 def test_every_picture_has_its_time_also_at_a_variable_rate_and_where_the_picture_starts_late(tmp_path):

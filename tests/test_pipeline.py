@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import h5py
 import pytest
 import yaml
 from dvc.repo import Repo
@@ -17,7 +18,7 @@ from dvc.repo import Repo
 from emotion_pipeline.report.sources import MODELS as TITLES
 from tests.conftest import REPOSITORY
 
-PER_CLIP = ("detect", "align", "track", "extract_vgg", "extract_c3d", "extract_audio")
+PER_CLIP = ("detect", "align", "track", "quality", "extract_vgg", "extract_c3d", "extract_audio")
 MODELS = ("vgg_lstm", "c3d_lstm", "c3d_lstm_overlap8", "audio_mlp")
 METHODS = ("majority", "mean", "max", "weighted_mean", "moddrop", "score_tree")
 
@@ -156,8 +157,10 @@ def test_a_second_run_runs_nothing(first):
 EDITS = [
     (("sample", "seed"), 99, {"sample"}),
     (("ingest", "min_clips"), 19, {"ingest"}),
-    (("detect", "upsample"), 1, {"detect"}),
+    (("detect", "scale"), 0.7, {"detect"}),
+    (("align", "predictor"), "fan_2d", {"align"}),
     (("track", "margin"), 0.2, {"track"}),
+    (("quality", "sheet_frames"), 4, {"quality"}),
     (("finetune_vgg", "jitter", "flip"), False, {"finetune_vgg"}),
     (("extract_vgg", "rectified"), False, {"extract_vgg"}),
     (("finetune_c3d", "temperature", "first"), 4.0, {"finetune_c3d"}),
@@ -190,7 +193,7 @@ def test_a_changed_parameter_changes_exactly_the_stages_that_read_it(first, monk
 
 def test_every_section_of_the_parameters_has_an_edit(first):
     sections = set(yaml.safe_load((first.folder / "params.yaml").read_text()))
-    assert sections - {keys[0] for keys, _, _ in EDITS} == {"align"}  # its one choice has one value so far
+    assert sections - {keys[0] for keys, _, _ in EDITS} == set()
 
 
 def test_a_changed_fusion_runs_that_fusion_and_evaluate_only(first):
@@ -204,6 +207,20 @@ def test_a_changed_fusion_runs_that_fusion_and_evaluate_only(first):
     assert all(path.startswith(("data/train_fusion/moddrop", "reports/")) for path in changed)
     first.edit("train_fusion", "moddrop", "drop_probability", value=0.3)
     first.repro()
+    assert first.outputs() == before
+
+
+def test_an_override_makes_the_named_clip_again_and_no_other(first):
+    before, file = first.outputs(), first.folder / "data/overrides.csv"
+    header = file.read_text()
+    file.write_text(f"{header}odd_two_faces_1,1\n")
+    (counts,) = first.summaries(first.run("dvc", "repro", "track")).values()
+    assert counts.startswith("1 computed, ")
+    with h5py.File(first.folder / "data/track/odd_two_faces_1.h5") as track:
+        assert (track.attrs["chosen_track"], track.attrs["chosen_because"]) == (1, "override")
+    file.write_text(header)
+    (counts,) = first.summaries(first.run("dvc", "repro", "track")).values()
+    assert counts.startswith("0 computed, ")
     assert first.outputs() == before
 
 

@@ -5,12 +5,14 @@ Deviation: the paper's alignment ([26]) is not public; other predictors stand in
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from emotion_pipeline.faces.boxes import moved_box
 from emotion_pipeline.faces.dlib_models import dlib_68, landmarks_file
+from emotion_pipeline.faces.files import files_of
 from emotion_pipeline.faces.pictures import Boxes, Landmarks, Picture, frames_until
 from emotion_pipeline.params import AlignParams, RuntimeParams
 from emotion_pipeline.store import Artifact, read_array, read_attributes
@@ -28,8 +30,17 @@ class Predictor:
     files: Callable[[], list[Path]]
 
 
+def _fan_2d(
+    faces: Iterable[tuple[Picture, Boxes]], files: Sequence[Path], runtime: RuntimeParams
+) -> Iterator[Landmarks]:
+    from emotion_pipeline.faces.face_alignment_models import fan_2d  # imports torch: seconds, which dlib does not need
+
+    return fan_2d(faces, files, runtime)
+
+
 PREDICTORS = {
     "dlib_68": Predictor(lambda faces, files, runtime: dlib_68(faces, files[0]), landmarks_file),
+    "fan_2d": Predictor(_fan_2d, partial(files_of, "fan_2d")),
 }
 
 

@@ -12,12 +12,12 @@ OVERRIDES = Path("data/overrides.csv")
 COLUMNS = ["clip_id", "track"]
 
 
-def read_overrides(file: Path, clip_ids: Collection[str]) -> dict[str, int]:
-    """Track by clip id. Track numbers are those of the overlay video and of the contact sheets.
+def read_overrides(file: Path, clip_ids: Collection[str]) -> dict[str, dict[str, int]]:
+    """By clip id the argument `override` of `track_clip`: the track, as numbered on contact sheets and overlay videos.
 
     Raises UserError naming file and line: another header, an unknown clip, a clip twice, a track that is no number.
     """
-    chosen: dict[str, int] = {}
+    chosen: dict[str, dict[str, int]] = {}
     try:
         with open(file, newline="", encoding="utf-8") as stream:
             table = csv.DictReader(stream)
@@ -30,7 +30,9 @@ def read_overrides(file: Path, clip_ids: Collection[str]) -> dict[str, int]:
     return chosen
 
 
-def _add(chosen: dict[str, int], row: dict[str | Any, str | Any], where: str, clip_ids: Collection[str]) -> None:
+def _add(
+    chosen: dict[str, dict[str, int]], row: dict[str | Any, str | Any], where: str, clip_ids: Collection[str]
+) -> None:
     clip_id, track = row["clip_id"], row["track"]
     if None in row:
         raise UserError(f"{where}: expected two columns, found {2 + len(row[None])}")
@@ -40,4 +42,4 @@ def _add(chosen: dict[str, int], row: dict[str | Any, str | Any], where: str, cl
         raise UserError(f"{where}: clip {clip_id} is named twice; keep one line")
     if track is None or not track.isdecimal():
         raise UserError(f"{where}: clip {clip_id}: track is a whole number from 0, got {track}")
-    chosen[clip_id] = int(track)
+    chosen[clip_id] = {"override": int(track)}

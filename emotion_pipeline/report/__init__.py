@@ -8,7 +8,7 @@ from pathlib import Path
 
 from emotion_pipeline.clips import class_table
 from emotion_pipeline.params import EvaluateParams
-from emotion_pipeline.report import tables
+from emotion_pipeline.report import faces, tables
 from emotion_pipeline.report.page import page
 from emotion_pipeline.report.sources import Row, Sources, read_sources
 
@@ -19,12 +19,15 @@ def evaluate(data: Path, reports: Path, params: EvaluateParams) -> None:
     """Write `reports` from the folders of all other stages, `data/<stage>/`.
 
     `metrics.json`; `classes.csv`, `accuracy.csv`, `failures.csv`, `predictions.csv`, `confusion/<model>.csv` (test
-    split, or val where test has no labels); `report.html`.
+    split, or val where test has no labels); `faces.csv` and `faces/<clip_id>.jpg`; `report.html`.
     """
     sources = read_sources(data)
     accuracies = tables.accuracies(sources, params)
     write_tables(sources, accuracies, reports)
-    (reports / "report.html").write_text(page(sources, accuracies, params), encoding="utf-8")
+    rows = faces.face_rows(sources.clips, sources.quality)
+    _write_csv(reports / "faces.csv", rows, faces.COLUMNS)
+    faces.write_sheets(rows, sources.quality, reports / "faces")
+    (reports / "report.html").write_text(page(sources, accuracies, rows, params), encoding="utf-8")
     for kind in ("temporal", "fusion"):
         top = tables.best(accuracies, sources.reported, (kind,))[0]
         log.info("best %s on %s: %s, accuracy %.3f", kind, sources.reported, top["model"], top["accuracy"])

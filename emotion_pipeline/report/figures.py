@@ -17,6 +17,7 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 
 from emotion_pipeline.clips import Clip
 from emotion_pipeline.faces.crops import read_faces
+from emotion_pipeline.faces.sheet import evenly_spaced
 from emotion_pipeline.report.sources import History, Model, Row
 from emotion_pipeline.store import read_array
 
@@ -136,11 +137,6 @@ def strip_clip(clips: Sequence[Clip], tracks: Path, faces: int) -> Clip | None:
         if n >= faces:
             break
     return chosen
-
-
-def evenly_spaced(length: int, wanted: int) -> list[int]:
-    """Up to `wanted` different rows from first to last."""
-    return sorted({int(i) for i in np.linspace(0, length - 1, min(wanted, length)).round()})
 
 
 def face_strip(path: Path, wanted: int) -> tuple[bytes, list[int]]:

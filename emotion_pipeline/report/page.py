@@ -11,12 +11,13 @@ from emotion_pipeline.clips import Clip, class_table
 from emotion_pipeline.emotions import EMOTIONS
 from emotion_pipeline.params import EvaluateParams
 from emotion_pipeline.report import figures, tables
+from emotion_pipeline.report.faces import face_summary, read_sheet
 from emotion_pipeline.report.sources import MODELS, Row, Sources
 
 KINDS = {"temporal": "Single modalities", "fusion": "Fusions", "baseline": "Comparison"}
 
 
-def page(sources: Sources, accuracies: Sequence[Row], params: EvaluateParams) -> str:
+def page(sources: Sources, accuracies: Sequence[Row], faces: Sequence[Row], params: EvaluateParams) -> str:
     """The whole page. Every text from outside is escaped."""
     shown: list[str] = [split for split in ("val", "test") if split in sources.rows] or [sources.reported]
     chances = {split: tables.chance(sources, split) for split in shown}
@@ -47,6 +48,8 @@ def page(sources: Sources, accuracies: Sequence[Row], params: EvaluateParams) ->
         counts=_counts(sources),
         emotions=EMOTIONS,
         strips=_strips(sources, params.strip_faces),
+        face_summary=face_summary(faces),
+        sheets=_sheets(sources, faces[: params.worst_clips]),
         stills=sources.still_accuracy,
         curves=[(h.title, data_uri(figures.training_curves(h), "svg+xml")) for h in sources.histories],
         failure_counts=tables.failure_counts(sources.failures),
@@ -90,6 +93,12 @@ def _matrix(sources: Sources, i: int) -> dict[str, Any]:
         n, cells = sum(line), line if silent else line[:-1]
         rows.append((name, n, [(count, count / n if n else 0.0) for count in cells]))
     return {"model": model, "silent": silent, "rows": rows}
+
+
+def _sheets(sources: Sources, rows: Sequence[Row]) -> list[tuple[Row, str | None]]:
+    """Figures and contact sheet of some clips."""
+    pictures = [(row, read_sheet(sources.quality, row)) for row in rows]
+    return [(row, data_uri(picture, "jpeg") if picture else None) for row, picture in pictures]
 
 
 def _strips(sources: Sources, wanted: int) -> list[Mapping[str, Any]]:

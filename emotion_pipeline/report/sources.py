@@ -36,7 +36,7 @@ MODELS = {
 STAGES = {"temporal": "train_temporal", "fusion": "train_fusion", "baseline": "train_temporal"}
 """The stage that trains each kind."""
 
-PER_CLIP = ("ingest", "detect", "align", "track", "extract_vgg", "extract_c3d", "extract_audio")
+PER_CLIP = ("ingest", "detect", "align", "track", "quality", "extract_vgg", "extract_c3d", "extract_audio")
 """Stages that list the clips they could not use."""
 
 Row = dict[str, str | int | float | None]
@@ -79,6 +79,7 @@ class Sources:
     still_accuracy: tuple[dict[str, str], ...]  # rows of finetune_vgg's accuracy.csv
     failures: tuple[Row, ...]  # stage, clip_id, reason, detail
     tracks: Path
+    quality: Path
 
     @property
     def reported(self) -> str:
@@ -109,6 +110,7 @@ def read_sources(data: Path) -> Sources:
             for clip_id, error in sorted(read_failures(data / stage).items())
         ),
         data / "track",
+        data / "quality",
     )
 
 

@@ -7,7 +7,10 @@ from emotion_pipeline.faces.override import read_overrides
 def test_tracks_by_clip(tmp_path):
     file = tmp_path / "overrides.csv"
     file.write_text("clip_id,track\nhappy_012,3\nsad_1,0\n")
-    assert read_overrides(file, {"happy_012", "sad_1", "other"}) == {"happy_012": 3, "sad_1": 0}
+    assert read_overrides(file, {"happy_012", "sad_1", "other"}) == {
+        "happy_012": {"override": 3},
+        "sad_1": {"override": 0},
+    }
 
 
 @pytest.mark.parametrize(

@@ -105,7 +105,7 @@ def test_get_replaces_a_wrong_file(published_at, server, content, tmp_path, capl
 def unanswered(request, monkeypatch):
     """Publish `c3d.pickle` where nothing listens, or something that accepts and keeps silent."""
     monkeypatch.setenv("no_proxy", "*")
-    monkeypatch.setattr(download, "SECONDS", 0.2)
+    monkeypatch.setattr("emotion_pipeline.download.SECONDS", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"http://127.0.0.1:{silent.getsockname()[1]}/file"
         monkeypatch.setitem(WEIGHTS, PICKLE, replace(WEIGHTS[PICKLE], address=address))

@@ -4,6 +4,7 @@ import csv
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -13,9 +14,9 @@ from emotion_pipeline.faces.crops import encode_raw
 from emotion_pipeline.params import EvaluateParams
 from emotion_pipeline.report.sources import MODELS, PER_CLIP, STAGES
 from emotion_pipeline.scorefile import ScoreTable, write_scores
-from emotion_pipeline.store import Artifact, write_artifact
+from emotion_pipeline.store import Artifact, Value, write_artifact
 
-PARAMS = EvaluateParams(title="tiny", strip_faces=3, bootstrap_samples=200, seed=1)
+PARAMS = EvaluateParams(title="tiny", strip_faces=3, worst_clips=2, bootstrap_samples=200, seed=1)
 
 HOSTILE = "<script>alert('x')</script> & \"quotes\""
 
@@ -64,7 +65,17 @@ def write_rows(path: Path, header: Sequence[str], rows: Iterable[Sequence[object
 def write_track(data: Path, clip_id: str, faces: int) -> None:
     pictures = [np.full((224, 224, 3), 10 * i % 256, np.uint8) for i in range(faces)]
     frames = np.arange(5, 5 + faces, dtype=np.int32)
-    write_artifact(data / "track" / f"{clip_id}.h5", clip_id, Artifact({**encode_raw(pictures), "frame": frames}))
+    write_artifact(data / "track" / f"{clip_id}.h5", clip_id, Artifact({"frame": frames}, pieces=encode_raw(pictures)))
+
+
+def write_quality(data: Path, clip_id: str, share: float, gap: int = 0, **more: Value) -> None:
+    """Figures of a clip of ten frames with one track, and a JPEG picture."""
+    figures: dict[str, Value] = {"frames": 10, "share_with_face": share, "share_in_sequence": share, "tracks": 1}
+    figures |= {"faces": int(10 * share), "faces_at_once": 1, "longest_gap": gap, "face_side": 90.0}
+    figures |= {"eye_distance": 40.0, "jitter_before": 0.02, "jitter_after": 0.004, "chosen_track": 0}
+    figures |= {"chosen_because": "only"} | more
+    sheet = cv2.imencode(".jpg", np.full((20, 40, 3), 128, np.uint8))[1]
+    write_artifact(data / "quality" / f"{clip_id}.h5", clip_id, Artifact({"contact_sheet": sheet}, figures))
 
 
 def write_data(data: Path, clips: Sequence[Clip], answers: dict[str, str | None]) -> Path:
@@ -89,6 +100,7 @@ def write_data(data: Path, clips: Sequence[Clip], answers: dict[str, str | None]
     )
     for i, c in enumerate(clips):
         write_track(data, c.clip_id, i)
+        write_quality(data, c.clip_id, share=1 - i / 10)
     return data
 
 

@@ -17,7 +17,7 @@ from emotion_pipeline.clips import UserError
 from emotion_pipeline.emotions import EMOTIONS
 from emotion_pipeline.params import TrainFusionParams, TrainTemporalParams
 from emotion_pipeline.report import evaluate, write_tables
-from emotion_pipeline.report.figures import evenly_spaced, face_strip, strip_clip, training_curves
+from emotion_pipeline.report.figures import face_strip, strip_clip, training_curves
 from emotion_pipeline.report.sources import MODELS, History, read_sources
 from emotion_pipeline.report.tables import accuracies, best, chance, confusion_with_absent, failures_by_clip
 from emotion_pipeline.scorefile import write_scores
@@ -211,7 +211,7 @@ def test_page_needs_nothing_beside_it(reports: Path):
 def test_same_input_gives_the_same_bytes(data_once: Path, reports: Path, tmp_path: Path):
     evaluate(data_once, tmp_path / "again", PARAMS)
     files = [str(f.relative_to(reports)) for f in reports.rglob("*") if f.is_file()]
-    assert len(files) == 6 + 11
+    assert len(files) == 7 + 11 + len(CLIPS)
     assert filecmp.cmpfiles(reports, tmp_path / "again", files, shallow=False) == (files, [], [])
 
 
@@ -223,7 +223,7 @@ def test_failures_are_listed_by_stage_and_joined_by_clip_on_the_page(data: Path)
     assert rows == [("track", "f_test", "no_face", "in none"), ("extract_vgg", "f_test", "no_face", "in none")]
     joined = failures_by_clip(read_sources(data).failures)
     assert joined == [("f_test", "no_face", "in none", ["track", "extract_vgg"])]
-    assert "None in ingest, detect, align, extract_c3d, extract_audio." in page
+    assert "None in ingest, detect, align, quality, extract_c3d, extract_audio." in page
 
 
 def test_no_failures(reports: Path):
@@ -269,11 +269,6 @@ def test_a_network_that_was_taken_as_it_is_has_no_training_curve(reports: Path, 
     page = page_of(data)
     assert "VGG-Face, fine-tuned" not in page
     assert "C3D, fine-tuned" in page
-
-
-@pytest.mark.parametrize(("length", "wanted", "rows"), [(9, 3, [0, 4, 8]), (2, 3, [0, 1]), (1, 3, [0]), (5, 1, [0])])
-def test_evenly_spaced(length: int, wanted: int, rows: list[int]):
-    assert evenly_spaced(length, wanted) == rows
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,101 @@
+"""A clip as a video with what was found in it: boxes, track numbers, landmarks, the aligned face, the sound."""
+
+from collections.abc import Iterator
+from fractions import Fraction
+from heapq import merge
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from av.container import OutputContainer
+
+from emotion_pipeline.faces.crops import Face, read_faces
+from emotion_pipeline.faces.draw import colour_of, draw_box, draw_points, write
+from emotion_pipeline.faces.pictures import Canvas, Picture
+from emotion_pipeline.faces.warp import FACE_SIDE
+from emotion_pipeline.media import timed_frames, timed_sound
+from emotion_pipeline.store import atomic, read_array, read_attributes
+
+TICKS = Fraction(1, 90_000)
+"""Of the video's clock, in seconds."""
+
+GREY = 60
+"""Beside the pictures, where the sequence has no face."""
+
+FOOT = 32
+"""Pixels below, for number and time."""
+
+
+def write_overlay(video: Path, alignment: Path, tracking: Path, target: Path) -> None:
+    """Write `target` (MP4: H.264, AAC): every picture of `video` at its time, and the sound.
+
+    `alignment` and `tracking` are the clip's files of align and track. All boxes are drawn in the colours of their
+    tracks, with their landmarks; the chosen track's are the smoothed ones, and its aligned face is at the right.
+    Raises ClipError as `media.timed_frames`, and naming a file that cannot be read.
+    """
+    pictures = _pictures(video, alignment, tracking)
+    first = next(pictures)
+    sound = timed_sound(video)
+    heard = list(_first(sound))
+    with atomic(target) as temporary, av.open(str(temporary), "w", format="mp4") as container:
+        streams: dict[str, Any] = {"picture": _video_stream(container, first[1])}
+        if heard:
+            streams["sound"] = container.add_stream("aac", rate=heard[0][1].sample_rate, layout=heard[0][1].layout.name)
+        seen = ((time, "picture", _frame(picture)) for time, picture in chain([first], pictures))
+        spoken = ((time, "sound", frame) for time, frame in chain(heard, sound))
+        for time, kind, frame in merge(seen, spoken, key=lambda piece: piece[0]):
+            frame.time_base = TICKS if kind == "picture" else Fraction(1, heard[0][1].sample_rate)
+            frame.pts = round(time / frame.time_base)
+            container.mux(streams[kind].encode(frame))
+        for stream in streams.values():
+            container.mux(stream.encode(None))
+
+
+def _first(pieces: Iterator[tuple[float, av.AudioFrame]]) -> Iterator[tuple[float, av.AudioFrame]]:
+    """The first one, if any."""
+    for piece in pieces:
+        yield piece
+        return
+
+
+def _video_stream(container: OutputContainer, picture: Canvas) -> av.VideoStream:
+    stream = container.add_stream("libx264", rate=25, options={"crf": "20", "preset": "veryfast", "bf": "0"})
+    stream.height, stream.width = picture.shape[:2]
+    stream.pix_fmt, stream.codec_context.time_base = "yuv420p", TICKS
+    return stream
+
+
+def _frame(picture: Canvas) -> av.VideoFrame:
+    return av.VideoFrame.from_ndarray(picture, format="rgb24")
+
+
+def _pictures(video: Path, alignment: Path, tracking: Path) -> Iterator[tuple[float, Canvas]]:
+    """Times and finished pictures."""
+    boxes, frame, track = (read_array(tracking, f"tracks/{name}") for name in ("boxes", "frame", "track"))
+    landmarks, smoothed = read_array(alignment, "landmarks"), read_array(tracking, "landmarks")
+    row_of = {number: row for row, number in enumerate(read_array(tracking, "frame").tolist())}
+    chosen = int(read_attributes(tracking).get("chosen_track", -1))
+    for number, (time, picture) in enumerate(timed_frames(video)):
+        drawn, row = picture.copy(), row_of.get(number)
+        first, behind = np.searchsorted(frame, [number, number + 1])
+        for i in range(first, behind):
+            draw_box(drawn, boxes[i], int(track[i]), 3 if track[i] == chosen else 1)
+            if track[i] != chosen:
+                draw_points(drawn, landmarks[i], colour_of(int(track[i])))
+        face = np.full((FACE_SIDE, FACE_SIDE, 3), GREY, np.uint8)
+        if row is not None:
+            draw_points(drawn, smoothed[row], (255, 255, 255), 1.5)
+            (face,) = read_faces(tracking, rows=slice(row, row + 1))
+        yield time, _beside(drawn, face, f"{number}  {time:.3f} s")
+
+
+def _beside(picture: Picture, face: Face, text: str) -> Canvas:
+    """The picture, the face at its right, the text below; sides even, as H.264 wants them."""
+    height, width = max(picture.shape[0], FACE_SIDE) + FOOT, picture.shape[1] + FACE_SIDE
+    canvas = np.full((height + height % 2, width + width % 2, 3), GREY, np.uint8)
+    canvas[: picture.shape[0], : picture.shape[1]] = picture
+    canvas[:FACE_SIDE, picture.shape[1] : width] = face
+    write(canvas, text, (4, height - 8))
+    return canvas

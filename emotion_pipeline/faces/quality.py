@@ -1,0 +1,93 @@
+"""How good the face sequence of a clip is: figures, and a contact sheet that shows it at a glance."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from jaxtyping import Float, Int
+
+from emotion_pipeline.faces.boxes import box_sides
+from emotion_pipeline.faces.sheet import contact_sheet
+from emotion_pipeline.params import QualityParams
+from emotion_pipeline.store import Artifact, Value, read_array, read_attributes
+
+OUTER_CORNERS = 36, 45
+"""Of the eyes."""
+
+
+def quality_clip(files: Sequence[Path], params: QualityParams) -> Artifact:
+    """Figures (attributes) and contact sheet of a clip. `files`: the video, its files of detect, align and track.
+
+    `contact_sheet` uint8 (n,): a JPEG picture, see `sheet.contact_sheet`. Attributes: `figures`; `tracks`, and, where
+    there is a face, `chosen_track` and `chosen_because`, as in track.
+    """
+    video, detections, alignment, tracking = files
+    known, tracked = read_attributes(detections), read_attributes(tracking)
+    chosen = int(tracked.get("chosen_track", -1))
+    rows = read_array(tracking, "tracks/track") == chosen
+    found = figures(
+        frames=int(known["frames"]),
+        boxes=read_array(detections, "boxes"),
+        frame=read_array(detections, "frame"),
+        chosen=rows,
+        before=read_array(alignment, "landmarks"),
+        after=read_array(tracking, "landmarks"),
+        sequence=read_array(tracking, "frame"),
+    )
+    kept = {name: tracked[name] for name in ("tracks", "chosen_track", "chosen_because") if name in tracked}
+    sheet = contact_sheet(video, detections, tracking, params.sheet_frames)
+    return Artifact(
+        {"contact_sheet": cv2.imencode(".jpg", sheet[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 82])[1]},
+        found | kept,
+        absent=str(tracked.get("absent", "")),
+    )
+
+
+def figures(
+    frames: int,
+    boxes: Float[np.ndarray, "n 5"],
+    frame: Int[np.ndarray, " n"],
+    chosen: np.ndarray,
+    before: Float[np.ndarray, "n 68 2"],
+    after: Float[np.ndarray, "t 68 2"],
+    sequence: Int[np.ndarray, " t"],
+) -> dict[str, Value]:
+    """What can be said of a clip in numbers; what does not exist is left out.
+
+    `boxes`, `frame`, `chosen` (whether of the chosen track) and `before` (landmarks) are of all detections; `after` and
+    `sequence` the landmarks and frames of the finished sequence. Returns `frames`; `share_with_face` of them;
+    `share_in_sequence`; `faces` in all, `faces_at_once` at most; `longest_gap` of the chosen track in frames; medians
+    `face_side` and `eye_distance` in pixels; `jitter_before` and `jitter_after` smoothing, see `jitter`.
+    """
+    counts = np.bincount(frame, minlength=1)
+    found: dict[str, Value | None] = {
+        "frames": frames,
+        "share_with_face": float((counts > 0).sum() / frames),
+        "share_in_sequence": len(sequence) / frames,
+        "faces": len(frame),
+        "faces_at_once": int(counts.max()),
+    }
+    if chosen.any():
+        eyes = np.linalg.norm(after[:, OUTER_CORNERS[0]] - after[:, OUTER_CORNERS[1]], axis=-1)
+        found |= {
+            "longest_gap": int(np.diff(frame[chosen]).max(initial=1)) - 1,
+            "face_side": float(np.median(box_sides(boxes[chosen]))),
+            "eye_distance": float(np.median(eyes)),
+            "jitter_before": jitter(before[chosen], frame[chosen]),
+            "jitter_after": jitter(after, sequence),
+        }
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def jitter(landmarks: Float[np.ndarray, "t 68 2"], frame: Int[np.ndarray, " t"]) -> float | None:
+    """Mean length of the landmarks' second difference over time, over the distance of the outer eye corners.
+
+    Over frames that follow one another only; None where no three do.
+    """
+    eyes = np.linalg.norm(landmarks[:, OUTER_CORNERS[0]] - landmarks[:, OUTER_CORNERS[1]], axis=-1)
+    in_a_row = frame[2:] - frame[:-2] == 2
+    if not in_a_row.any():
+        return None
+    second = landmarks[2:] - 2 * landmarks[1:-1] + landmarks[:-2]
+    return float((np.linalg.norm(second, axis=-1).mean(axis=1) / eyes[1:-1])[in_a_row].mean())

@@ -1,0 +1,73 @@
+"""Every detector whose files need no download, on a photograph."""
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from skimage.data import astronaut
+
+from emotion_pipeline.faces.boxes import box_iou, moved_box
+from emotion_pipeline.faces.centerface import CenterFace, centerface_file
+from emotion_pipeline.faces.detect import DETECTORS
+from tests.conftest import SHARED
+
+YUNET = SHARED / "models/face_detection_yunet_2023mar.onnx"
+THRESHOLDS = {"centerface": 0.5, "dlib_hog": 0.0, "dlib_mmod": 0.0, "yunet": 0.5, "fa_yunet": 0.5}
+PHOTOGRAPH = astronaut()[0:220, 110:330].copy()
+EYES_AND_MOUTH = np.array([(93, 101), (137, 103), (115, 145)])  # as seen in the photograph
+HOG = np.array([74.0, 83.0, 161.0, 171.0])
+WALL = np.full_like(PHOTOGRAPH, 128)
+ASIDE = np.roll(PHOTOGRAPH, (9, 30), axis=(0, 1))
+
+
+@pytest.fixture
+def search(runtime):
+    def run(name, pictures, batch=3):
+        if name.endswith("yunet") and not YUNET.is_file():
+            pytest.skip(f"{YUNET} is not here")
+        files = [YUNET] if name.endswith("yunet") else DETECTORS[name].files()
+        settings = runtime.model_copy(update={"device": "cpu", "batch": batch})
+        return list(DETECTORS[name].search(iter(pictures), files, THRESHOLDS[name], settings))
+
+    return run
+
+
+@pytest.mark.parametrize("name", THRESHOLDS)
+def test_a_face_is_found_where_it_is_and_none_in_a_grey_wall(search, name):
+    there, none, aside = search(name, [PHOTOGRAPH, WALL, ASIDE])
+    assert there.dtype == none.dtype == np.float32
+    assert none.shape == (0, 5)
+    for boxes, moved in ((there, (0, 0)), (aside, (30, 9))):
+        assert boxes.shape == (1, 5)
+        points = EYES_AND_MOUTH + moved
+        assert (boxes[0, :2] < points).all()
+        assert (points < boxes[0, 2:4]).all()
+        as_hog = moved_box(boxes[0, :4].astype(float), *DETECTORS[name].box)
+        assert box_iou(as_hog[None], (HOG + np.tile(moved, 2))[None])[0, 0] > 0.6
+
+
+@pytest.mark.parametrize("name", THRESHOLDS)
+def test_the_batch_changes_no_box(search, name):
+    pictures = [PHOTOGRAPH, WALL, ASIDE, PHOTOGRAPH]
+    for single, batched in zip(search(name, pictures, 1), search(name, pictures, 3), strict=True):
+        np.testing.assert_allclose(single, batched, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", THRESHOLDS)
+def test_a_higher_threshold_drops_the_face(search, monkeypatch, name):
+    monkeypatch.setitem(THRESHOLDS, name, 9.0 if name.startswith("dlib") else 0.99)
+    assert search(name, [PHOTOGRAPH])[0].shape == (0, 5)
+
+
+def test_centerface_in_torch_is_the_graph_in_opencv():
+    (file,) = centerface_file()
+    pictures = np.stack([PHOTOGRAPH, WALL, ASIDE])[:, :192, :160].transpose(0, 3, 1, 2).astype(np.float32)
+    with torch.inference_mode():
+        ours = CenterFace(file).eval()(torch.from_numpy(pictures))
+    reference = cv2.dnn.readNetFromONNX(str(file))
+    names = reference.getUnconnectedOutLayersNames()
+    for i, picture in enumerate(pictures):
+        reference.setInput(picture[None])
+        for output, expected in zip(ours, reference.forward(names)[:3], strict=True):
+            np.testing.assert_allclose(output[i].numpy(), expected[0], atol=1e-3)
+    assert ours[0][0].max() > 0.5 > ours[0][1].max()
