@@ -7,32 +7,47 @@ from scipy.ndimage import correlate1d
 REACH = 4
 """Standard deviations at which the Gaussian is cut off."""
 
+DEGREE = 2
+"""Of the polynomial: 2 leaves fast motion, as of a shaken head, nearly where it is; docs/smoothing.md compares."""
+
+COLUMNS = 16
+"""Coordinates smoothed at once, so that little memory is needed beside the result."""
+
 
 def smooth(
     positions: Float[np.ndarray, "t *d"], frame: Int[np.ndarray, " t"], sigma: float
 ) -> Float[np.ndarray, "t *d"]:
-    """Each position replaced by the value there of a line fitted to its neighbours, Gaussian weights over time.
+    """Each position replaced by the value there of a parabola fitted to its neighbours, Gaussian weights over time.
 
-    `frame` rises strictly; `sigma` in frames, 0 for none. Frames that are missing have no weight. With neighbours
-    on both sides alike this is the plain Gaussian mean; at the ends and beside gaps, where that mean would drag a
-    moving face towards the inside, the line keeps uniform motion exactly. Symmetric in time, hence without lag.
+    `frame` rises strictly; `sigma` in frames, 0 for none. Frames that are missing have no weight. Motion at constant
+    acceleration is kept exactly, also at the ends and beside gaps. Symmetric in time, hence without lag. A position
+    with fewer than three neighbours in reach, itself counted, stays as it is. (Savitzky and Golay 1964, with weights.)
     """
     if sigma == 0 or len(frame) < 2:
         return positions.copy()
     at = frame - frame[0]
-    values = np.zeros((at[-1] + 1, 1 + positions[0].size))
-    origin = positions.astype(np.float64).mean(axis=0)
-    values[at, 0] = 1
-    values[at, 1:] = (positions - origin).reshape(len(at), -1)
-    offset = np.arange(-np.ceil(REACH * sigma), np.ceil(REACH * sigma) + 1)
-    weight = np.exp(-0.5 * (offset / sigma) ** 2)
-    m0, m1, m2 = (correlate1d(values, weight * offset**power, axis=0, mode="constant")[at] for power in range(3))
-    s0, s1, s2 = m0[:, :1], m1[:, :1], m2[:, :1]
-    determinant = s0 * s2 - s1**2
-    alone = determinant <= 1e-12 * s0**2  # no neighbour within reach
-    line = (s2 * m0[:, 1:] - s1 * m1[:, 1:]) / np.where(alone, 1, determinant)
-    smoothed = np.where(alone, m0[:, 1:] / s0, line).reshape(positions.shape) + origin
-    return smoothed.astype(positions.dtype)
+    offset = np.arange(-np.ceil(REACH * sigma), np.ceil(REACH * sigma) + 1) / sigma
+    weight = np.exp(-0.5 * offset**2)
+
+    def moment(rows: Float[np.ndarray, "t c"], power: int) -> Float[np.ndarray, "t c"]:
+        """Sum over the neighbours of rows times weight times distance to this power."""
+        dense = np.zeros((at[-1] + 1, rows.shape[1]))
+        dense[at] = rows
+        return correlate1d(dense, weight * offset**power, axis=0, mode="constant")[at]
+
+    present = np.ones((len(at), 1))
+    sums = np.concatenate([moment(present, power) for power in range(2 * DEGREE + 1)], axis=1)
+    powers = np.arange(DEGREE + 1)
+    normal = sums[:, powers[:, None] + powers]  # of the least squares, one for each frame
+    share = np.linalg.pinv(normal, hermitian=True)[:, 0]  # of each moment in the value at the frame itself
+    flat, smoothed = positions.reshape(len(at), -1), np.empty_like(positions).reshape(len(at), -1)
+    for first in range(0, flat.shape[1], COLUMNS):
+        columns = slice(first, first + COLUMNS)
+        own = flat[:, columns].astype(np.float64)
+        origin = own.mean(axis=0)
+        fitted = sum(share[:, [power]] * moment(own - origin, power) for power in powers.tolist())
+        smoothed[:, columns] = fitted + origin
+    return smoothed.reshape(positions.shape)
 
 
 def fill_gaps(
