@@ -86,11 +86,13 @@ def _halve_weights(arguments: argparse.Namespace) -> None:
 def _overlay(arguments: argparse.Namespace) -> None:
     from emotion_pipeline.faces.overlay import write_overlay
 
-    clips = {clip.clip_id: clip for clip in read_manifest(DATA / "ingest" / "clips.csv")}
-    name = arguments.clip
+    manifest, name = DATA / "ingest" / "clips.csv", arguments.clip
+    if not manifest.is_file():
+        raise UserError(f"{manifest}: no such file; run `dvc repro track`")
+    clips = {clip.clip_id: clip for clip in read_manifest(manifest)}
     if name not in clips:
-        near = ", ".join(get_close_matches(name, clips, 5, 0.4)) or "none is similar"
-        raise UserError(f"{name}: no such clip in {DATA}/ingest/clips.csv; did you mean one of these: {near}")
+        near = ", ".join(get_close_matches(name, clips, 5, 0.6)) or "none is similar"
+        raise UserError(f"{name}: no such clip in {manifest}; did you mean one of these: {near}")
     align, track = (DATA / stage / f"{name}.h5" for stage in ("align", "track"))
     for file in (align, track):
         if not file.is_file():
