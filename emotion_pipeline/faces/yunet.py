@@ -14,7 +14,9 @@ OVERLAP = 0.3
 
 def yunet(pictures: Iterable[Picture], files: Sequence[Path], threshold: float, __: RuntimeParams) -> Iterator[Boxes]:
     """cv2.FaceDetectorYN on each picture; on the CPU, whatever the device."""
+    level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)  # OpenCV 5 warns of its own default here
     detector = cv2.FaceDetectorYN.create(str(files[0]), "", (0, 0), threshold, OVERLAP)
+    cv2.utils.logging.setLogLevel(level)
     for picture in pictures:
         detector.setInputSize(picture.shape[1::-1])
         _, found = detector.detect(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))

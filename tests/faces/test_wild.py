@@ -8,6 +8,7 @@ import pytest
 
 from emotion_pipeline.datasets.ingest import ingest
 from emotion_pipeline.faces.boxes import box_centres, box_sides
+from emotion_pipeline.faces.quality import jitter
 from emotion_pipeline.failures import read_failures
 from emotion_pipeline.params import Params
 from emotion_pipeline.store import read_array, read_attributes
@@ -122,6 +123,16 @@ def test_several_people_are_tracked_apart_and_broken_at_cuts(data):
 def test_a_picture_that_starts_after_the_sound_has_its_true_times(data):
     time = read_array(data / "detect/short_hamilton_clip.h5", "time")
     np.testing.assert_allclose(time, 0.844 + np.arange(275) / 29.97, atol=0.002)
+
+
+@pytest.mark.parametrize("clip_id", ["single_face", "bbaf2n", *BLACK])
+def test_smoothing_takes_away_more_than_half_of_the_jitter(data, clip_id):
+    path = data / "track" / f"{clip_id}.h5"
+    mine = read_array(path, "tracks/track") == read_attributes(path)["chosen_track"]
+    found = read_array(data / "align" / f"{clip_id}.h5", "landmarks")[mine]
+    before = jitter(found, read_array(path, "tracks/frame")[mine])
+    after = jitter(read_array(path, "landmarks"), chosen(data, clip_id))
+    assert 0 < after < before / 2
 
 
 @pytest.mark.parametrize("clip_id", BLACK)
