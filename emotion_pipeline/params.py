@@ -94,7 +94,7 @@ class TrackParams(Section):
     min_overlap: Fraction  # intersection over union between linked boxes
     max_distance: Positive  # of centres over box side, plus octaves of size; for boxes that overlap less
     max_gap_frames: WholeNumber  # frames without a detection that a track survives
-    cut_threshold: Fraction  # a greater change of the picture, over its full range, is a cut: all tracks end
+    cut_threshold: Fraction  # a greater change of half of the picture, over its full range, is a cut: all tracks end
     gaps: Literal["interpolate", "leave"]  # what becomes of the frames in a gap of the chosen track
     smoothing_frames: NotNegative  # standard deviation of the Gaussian over time; 0: none
     margin: Annotated[float, Field(ge=0, le=1)]  # above the brows and below the chin, over the height between

@@ -20,14 +20,15 @@ def colour_layout(picture: UInt8[np.ndarray, "h w 3"]) -> Float32[np.ndarray, "c
 def shots(pictures: Iterable[UInt8[np.ndarray, "h w 3"]], threshold: float) -> Int64[np.ndarray, " t"]:
     """Number of the shot that each picture belongs to, from 0.
 
-    A shot ends where `colour_layout` changes by more than `threshold` (0 to 1) on average from one picture to the
-    next, which is the earth mover's distance between the cells' histograms: motion inside a cell does not count,
-    a flicker of the light by a few per cent counts as just that.
+    A shot ends where `colour_layout` changes by more than `threshold` (0 to 1) from one picture to the next in at least
+    half of the cells. A cell's change is the earth mover's distance between its histograms: motion inside it does not
+    count, nor does somebody who comes into a part of the picture; a flicker of the light by a few per cent counts as
+    just that.
     """
     changed: list[bool] = []
     before = None
     for picture in pictures:
         layout = colour_layout(picture)
-        changed.append(before is not None and bool(np.abs(layout - before).mean() > threshold))
+        changed.append(before is not None and bool(np.median(np.abs(layout - before).mean(axis=(1, 2))) > threshold))
         before = layout
     return np.cumsum(changed, dtype=np.int64)

@@ -133,12 +133,20 @@ def test_a_cut_is_found_and_ends_the_track(run):
     assert tracked.attributes["tracks"] == 2
 
 
-def test_motion_and_flicker_are_no_cuts():
-    rng = np.random.default_rng(0)
+def test_motion_and_flicker_are_no_cuts(params):
+    rng, threshold = np.random.default_rng(0), params.track.cut_threshold
     moving = [person(20 + 6 * k) for k in range(6)]
     flicker = [np.clip(person(60) * rng.uniform(0.97, 1.03), 0, 255).astype(np.uint8) for _ in range(6)]
-    assert set(shots(moving, 0.05)) == set(shots(flicker, 0.05)) == {0}
-    np.testing.assert_array_equal(shots([*moving, *[BLACK] * 2, moving[0]], 0.05), [0] * 6 + [1, 1, 2])
+    assert set(shots(moving, threshold)) == set(shots(flicker, threshold)) == {0}
+    np.testing.assert_array_equal(shots([*moving, *[BLACK] * 2, moving[0]], threshold), [0] * 6 + [1, 1, 2])
+
+
+def test_somebody_who_is_there_at_once_is_no_cut_and_another_room_is_one(params):
+    there = WALL.copy()
+    there[:, 50:190] = FACE[:, 40:180]
+    threshold = params.track.cut_threshold
+    np.testing.assert_array_equal(shots([WALL, there, there, WALL], threshold), [0, 0, 0, 0])
+    np.testing.assert_array_equal(shots([there, 255 - WALL], threshold), [0, 1])
 
 
 def test_jpeg_faces_are_those_of_the_raw_encoding(run, tmp_path):
