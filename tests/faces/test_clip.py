@@ -143,7 +143,7 @@ def test_motion_and_flicker_are_no_cuts(params):
 
 def test_somebody_who_is_there_at_once_is_no_cut_and_another_room_is_one(params):
     there = WALL.copy()
-    there[:, 50:190] = FACE[:, 40:180]
+    there[:, 105:195] = FACE[:, 65:155]
     threshold = params.track.cut_threshold
     np.testing.assert_array_equal(shots([WALL, there, there, WALL], threshold), [0, 0, 0, 0])
     np.testing.assert_array_equal(shots([there, 255 - WALL], threshold), [0, 1])
