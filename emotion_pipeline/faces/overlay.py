@@ -24,6 +24,9 @@ TICKS = Fraction(1, 90_000)
 GREY = 60
 """Beside the pictures, where the sequence has no face."""
 
+RATE = 48_000
+"""Hz, of sound at a rate that AAC does not have."""
+
 FOOT = 32
 """Pixels below, for number and time."""
 
@@ -42,12 +45,15 @@ def write_overlay(video: Path, alignment: Path, tracking: Path, target: Path) ->
     with atomic(target) as temporary, av.open(str(temporary), "w", format="mp4") as container:
         streams: dict[str, Any] = {"picture": _video_stream(container, first[1])}
         if heard:
-            streams["sound"] = container.add_stream("aac", rate=heard[0][1].sample_rate, layout=heard[0][1].layout.name)
+            streams["sound"] = _sound_stream(container, heard[0][1])
         seen = ((time, "picture", _frame(picture)) for time, picture in chain([first], pictures))
         spoken = ((time, "sound", frame) for time, frame in chain(heard, sound))
+        last = -1
         for time, kind, frame in merge(seen, spoken, key=lambda piece: piece[0]):
             frame.time_base = TICKS if kind == "picture" else Fraction(1, heard[0][1].sample_rate)
             frame.pts = round(time / frame.time_base)
+            if kind == "picture":  # there are files that show two pictures at one time
+                frame.pts = last = max(frame.pts, last + 1)
             container.mux(streams[kind].encode(frame))
         for stream in streams.values():
             container.mux(stream.encode(None))
@@ -65,6 +71,12 @@ def _video_stream(container: OutputContainer, picture: Canvas) -> av.VideoStream
     stream.height, stream.width = picture.shape[:2]
     stream.pix_fmt, stream.codec_context.time_base = "yuv420p", TICKS
     return stream
+
+
+def _sound_stream(container: OutputContainer, piece: av.AudioFrame) -> av.AudioStream:
+    """One or two channels at a rate that AAC has: PCM in AVI or Matroska has others, and names no speakers."""
+    rate = piece.sample_rate if piece.sample_rate in (av.Codec("aac", "w").audio_rates or ()) else RATE
+    return container.add_stream("aac", rate=rate, layout="mono" if piece.layout.nb_channels == 1 else "stereo")
 
 
 def _frame(picture: Canvas) -> av.VideoFrame:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from emotion_pipeline.faces.crops import encode_raw
-from emotion_pipeline.faces.draw import colour_of
+from emotion_pipeline.faces.draw import COLOURS, colour_of, draw_box
 from emotion_pipeline.faces.overlay import FOOT, write_overlay
 from emotion_pipeline.faces.quality import figures, jitter, quality_clip
 from emotion_pipeline.faces.sheet import CAPTION, CELL, contact_sheet, evenly_spaced
@@ -58,6 +58,22 @@ def test_figures_by_hand():
     }
 
 
+def test_figures_are_of_the_chosen_track_and_medians():
+    """Somebody larger, who trembles, is there all the time, also in the gap of the chosen one."""
+    frame = np.array([0, 0, 1, 1, 2, 2, 3, 4, 5, 5])
+    chosen = np.array([True, False] * 3 + [False] * 2 + [True, False])
+    boxes = np.where(chosen[:, None], SMALL, LARGE).astype(np.float32)
+    before = still(10)
+    before[~chosen] += np.tile([0, 9], 3)[:, None, None]
+    after = still(4)
+    after[-1, 45] = (90, 0)
+    found = figures(6, boxes, frame, chosen, before, after, np.array([0, 1, 2, 5]))
+    assert found["longest_gap"] == 2
+    assert found["face_side"] == pytest.approx(np.sqrt(30 * 40))
+    assert found["jitter_before"] == pytest.approx(0, abs=1e-6)
+    assert found["eye_distance"] == pytest.approx(20)
+
+
 def test_figures_without_a_face_are_left_out():
     none = np.zeros((0, 68, 2), np.float32)
     empty = np.zeros(0, np.int32)
@@ -104,6 +120,51 @@ def test_the_sheet_shows_all_tracks_and_the_aligned_faces(files):
     assert [has_colour(p[20:], colour_of(1)) for p in pictures] == [False] * 4 + [True, False]
     faces = [face[CELL // 2, CELL // 2].tolist() for face in np.split(sheet[CELL * 48 // 64 :], 6, axis=1)]
     assert faces == [[150] * 3, [40] * 3, [80] * 3, [120] * 3, [160] * 3, [150] * 3]
+
+
+def test_boxes_and_landmarks_lie_on_the_thumbnail_and_the_chosen_box_is_thicker(files):
+    """The thumbnail is 2.5 times the picture; the line at the left of a box, halfway down it."""
+    column = contact_sheet(files[0], files[1], files[3], 6)[:, 4 * CELL : 5 * CELL].astype(int)
+    marked = np.abs(column - 99).max(axis=-1) > 30
+    chosen, other = marked[75, 21:30], marked[80, 96:105]
+    assert chosen.sum() > other.sum() > 0
+    assert marked[75, 25]
+    assert marked[80, 100]
+    x, y = np.rint(2.5 * (still(1, 10.0)[0, 36] / 5 + [15, 20])).astype(int)
+    assert column[y, x].min() > 180  # a landmark
+
+
+def test_every_caption_has_the_time_of_its_frame(files):
+    sheet = contact_sheet(files[0], files[1], files[3], 6)
+    later = np.array(TICKS) / 1000 + np.array([0, 0, 0, 7, 0, 0])
+    write_artifact(files[1], "c", Artifact({"time": later}, {"frames": 6}))
+    changed = (contact_sheet(files[0], files[1], files[3], 6) != sheet).any(axis=(0, 2)).reshape(6, CELL).any(axis=1)
+    assert changed.tolist() == [False, False, False, True, False, False]
+
+
+def test_a_box_bears_the_number_of_its_track():
+    pictures = [np.full((120, 160, 3), 99, np.uint8) for _ in range(2)]
+    for picture, track in zip(pictures, (1, 1 + len(COLOURS)), strict=True):  # of one colour
+        draw_box(picture, np.array([40.0, 50, 80, 100]), track)
+    different = (pictures[0] != pictures[1]).any(axis=-1)
+    assert different[30:50, 36:70].sum() > 20
+    assert not different[50:].any()
+
+
+def test_the_sheet_of_a_clip_without_a_face_keeps_the_colours_and_says_that_it_is_absent(make_video, params, tmp_path):
+    video = make_video(tmp_path / "red.mp4", np.full((4, 48, 64, 3), (200, 30, 30), np.uint8))
+    paths = [tmp_path / f"{name}.h5" for name in ("detect", "align", "track")]
+    none, points = np.zeros(0, np.int32), np.zeros((0, 68, 2), np.float32)
+    boxes = np.zeros((0, 5), np.float32)
+    write_artifact(paths[0], "c", Artifact({"boxes": boxes, "frame": none, "time": np.arange(4) / 25}, {"frames": 4}))
+    write_artifact(paths[1], "c", Artifact({"landmarks": points, "frame": none}))
+    tracks = {"tracks/boxes": boxes, "tracks/frame": none, "tracks/track": none, "frame": none, "landmarks": points}
+    write_artifact(paths[2], "c", Artifact(tracks, {"tracks": 0}, "no_face: in none of 4 frames", encode_raw([])))
+    made = quality_clip([video, *paths], params.quality)
+    assert made.absent == "no_face: in none of 4 frames"
+    assert {"chosen_track", "face_side", "longest_gap", "jitter_after"} & set(made.attributes) == set()
+    sheet = cv2.imdecode(made.arrays["contact_sheet"], cv2.IMREAD_COLOR)[..., ::-1]
+    np.testing.assert_allclose(sheet[60, 80].astype(int), (200, 30, 30), atol=25)
 
 
 def test_the_file_of_a_clip_has_figures_and_sheet(files, params):
