@@ -22,6 +22,7 @@ from matplotlib.figure import Figure
 from emotion_pipeline.faces.detect import DETECTORS, detect_clip
 from emotion_pipeline.faces.landmarks import PREDICTORS, align_clip
 from emotion_pipeline.faces.link import choose_track, link_boxes
+from emotion_pipeline.faces.quality import eye_distance
 from emotion_pipeline.faces.smooth import smooth
 from emotion_pipeline.params import load_params
 from emotion_pipeline.store import read_array, write_artifact
@@ -95,18 +96,13 @@ def truth(sample: Path) -> list[Sequence]:
     return [sequence for sequence in found if len(sequence[0]) > 12]
 
 
-def eyes(landmarks: np.ndarray) -> np.ndarray:
-    """Distance of the outer corners in each frame."""
-    return np.linalg.norm(landmarks[:, 36] - landmarks[:, 45], axis=-1)
-
-
 def still(frame: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
     """Which frames belong to a second in which the nose stays where it is."""
     nose, mask = polynomial(1)(landmarks[:, 27:36].mean(axis=1), frame, 2.0), np.zeros(len(frame), bool)
     for i in range(len(frame) - FPS + 1):
         window = slice(i, i + FPS)
         if frame[i + FPS - 1] - frame[i] == FPS - 1:
-            mask[window] |= np.ptp(nose[window], axis=0).max() < STILL * np.median(eyes(landmarks))
+            mask[window] |= np.ptp(nose[window], axis=0).max() < STILL * np.median(eye_distance(landmarks))
     return mask
 
 
@@ -115,21 +111,21 @@ def jitter(sequences: list[Sequence], masks: list[np.ndarray], smoothed: list[np
     parts = []
     for (frame, landmarks), mask, own in zip(sequences, masks, smoothed, strict=True):
         second = np.linalg.norm(own[2:] - 2 * own[1:-1] + own[:-2], axis=-1).mean(axis=1)
-        parts.append((second / eyes(landmarks)[1:-1])[mask[1:-1] & (frame[2:] - frame[:-2] == 2)])
+        parts.append((second / eye_distance(landmarks)[1:-1])[mask[1:-1] & (frame[2:] - frame[:-2] == 2)])
     return float(np.concatenate(parts).mean())
 
 
 def shaken(face: np.ndarray, hertz: float) -> Sequence:
     """A face moved to and fro without noise, for four seconds."""
     frame = np.arange(4 * FPS)
-    x = 0.25 * eyes(face[None]) * np.sin(2 * np.pi * hertz * frame / FPS)
+    x = 0.25 * eye_distance(face[None]) * np.sin(2 * np.pi * hertz * frame / FPS)
     return frame, face + np.stack([x, 0 * x], axis=1)[:, None]
 
 
 def moved(sequences: list[Sequence], own: Filter, sigma: float) -> np.ndarray:
     """How far each landmark moves, over the distance of the eyes, (frames, 68)."""
     parts = [
-        np.linalg.norm(own(landmarks, frame, sigma) - landmarks, axis=-1) / eyes(landmarks)[:, None]
+        np.linalg.norm(own(landmarks, frame, sigma) - landmarks, axis=-1) / eye_distance(landmarks)[:, None]
         for frame, landmarks in sequences
     ]
     return np.concatenate(parts)

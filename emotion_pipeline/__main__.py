@@ -54,8 +54,8 @@ def _prune(_: argparse.Namespace) -> None:
 
 
 def _list_weights(_: argparse.Namespace) -> None:
-    from emotion_pipeline.faces import files  # imports torch: seconds, which the other commands need not wait
-    from emotion_pipeline.features import download
+    from emotion_pipeline.faces import files
+    from emotion_pipeline.features import download  # imports torch: seconds, which the other commands need not wait
 
     log.info("%s", download.listing(WEIGHTS_FOLDER))
     log.info("%s", files.listing())

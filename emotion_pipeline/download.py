@@ -1,6 +1,7 @@
-"""Fetching a published file, and saying why it cannot be had."""
+"""Fetching a published file and saying why it cannot be had; whether the one that is here is right."""
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path
@@ -10,6 +11,12 @@ from urllib.request import urlopen
 from tqdm import tqdm
 
 from emotion_pipeline.clips import UserError
+from emotion_pipeline.fingerprint import file_sha256
+
+log = logging.getLogger(__name__)
+
+Check = Callable[[], str]
+"""In what respect a file is right, in words; raises UserError where it is not."""
 
 SECONDS = 30
 """How long a server may keep silent."""
@@ -32,6 +39,33 @@ def fetch(address: str, temporary: Path, path: Path) -> None:
                 bar.update(len(chunk))
         if length not in (None, file.tell()):
             raise UserError(f"{address}: broke off after {file.tell()} of {length} bytes; try again")
+
+
+def verdict(path: Path, check: Check) -> str | None:
+    """What `check` says of the file; None where it is absent or, which is then logged, wrong."""
+    try:
+        return check() if path.is_file() else None
+    except UserError as error:
+        log.info("%s", error)
+        return None
+
+
+def state(path: Path, check: Check) -> str:
+    """A line for a listing: absent and how to get the file, what `check` says of it, or what is wrong with it."""
+    if not path.is_file():
+        return f"absent: `python -m emotion_pipeline weights get {path.name}`"
+    try:
+        return f"present: {check()}"
+    except UserError as error:
+        return f"wrong: {error}"
+
+
+def require_sha256(file: Path, expected: str, source: Path | str, remedy: str) -> None:
+    """Raise UserError naming `source` where the file's SHA-256 does not begin with `expected`."""
+    if not (found := file_sha256(file)).startswith(expected):
+        raise UserError(
+            f"{source}: expected a SHA-256 that begins with {expected}, as published, found {found}; {remedy}"
+        )
 
 
 @contextmanager

@@ -32,7 +32,6 @@ def box_distance(a: Float[np.ndarray, "n _"], b: Float[np.ndarray, "m _"]) -> Fl
 
 def moved_box(box: Float[np.ndarray, " 4"], dx: float, dy: float, ratio: float = 1.0) -> Float[np.ndarray, " 4"]:
     """A square of `ratio` times the box's side, its centre moved by dx, dy sides."""
-    side = np.sqrt((box[2] - box[0]) * (box[3] - box[1]))
-    x, y = (box[0] + box[2]) / 2 + dx * side, (box[1] + box[3]) / 2 + dy * side
-    half = ratio * side / 2
+    (side,), ((x, y),) = box_sides(box[None]), box_centres(box[None])
+    x, y, half = x + dx * side, y + dy * side, ratio * side / 2
     return np.array([x - half, y - half, x + half, y + half])

@@ -6,7 +6,6 @@ batches, on pictures of any size.
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from torch import Tensor, nn
 
 from emotion_pipeline.device import device_of
 from emotion_pipeline.faces.files import package_file
-from emotion_pipeline.faces.pictures import Boxes, Picture, boxes_of
+from emotion_pipeline.faces.pictures import Boxes, Picture, boxes_of, groups, padded
 from emotion_pipeline.params import RuntimeParams
 
 STRIDE = 4
@@ -93,12 +92,10 @@ def centerface(
     """CenterFace on each picture. On the CPU one at a time, which is faster there than a batch."""
     device = device_of(runtime.device)
     network = _loaded(files[0], str(device))
-    pictures = iter(pictures)
-    while group := list(islice(pictures, 1 if device.type == "cpu" else runtime.batch)):
-        height, width = group[0].shape[:2]
-        padding = (0, -height % MULTIPLE, 0, -width % MULTIPLE)
-        padded = np.stack([cv2.copyMakeBorder(p, *padding, cv2.BORDER_CONSTANT) for p in group])
-        images = torch.from_numpy(padded).to(device).permute(0, 3, 1, 2).float()
+    for group in groups(pictures, 1 if device.type == "cpu" else runtime.batch):
+        height, width = (side + -side % MULTIPLE for side in group[0].shape[:2])
+        stacked = np.stack([padded(picture, height, width) for picture in group])
+        images = torch.from_numpy(stacked).to(device).permute(0, 3, 1, 2).float()
         with torch.inference_mode():
             heat, extent, offset = (output.cpu().numpy() for output in network(images))
         for i in range(len(group)):

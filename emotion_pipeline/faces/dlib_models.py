@@ -50,8 +50,16 @@ def hog_boxes(picture: Picture, threshold: float = 0.0) -> Boxes:
 
     It is run on grey pictures: the same boxes in most frames, two to three times as fast as on colour.
     """
-    found, scores, _ = _hog().run(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), 0, threshold)
-    return boxes_of((r.left(), r.top(), r.right() + 1, r.bottom() + 1, s) for r, s in zip(found, scores, strict=True))
+    return _hog_found(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), threshold)
+
+
+def _hog_found(grey: Grey, threshold: float) -> Boxes:
+    found, scores, _ = _hog().run(grey, 0, threshold)
+    return boxes_of((*_edges(rectangle), score) for rectangle, score in zip(found, scores, strict=True))
+
+
+def _edges(rectangle: dlib.rectangle) -> tuple[int, int, int, int]:
+    return rectangle.left(), rectangle.top(), rectangle.right() + 1, rectangle.bottom() + 1
 
 
 def dlib_mmod(
@@ -63,8 +71,8 @@ def dlib_mmod(
     """
     network = dlib.cnn_face_detection_model_v1(str(files[0]))
     for picture in pictures:
-        found = [(f.rect, f.confidence) for f in network(picture, 0) if f.confidence >= threshold]
-        yield boxes_of((r.left(), r.top(), r.right() + 1, r.bottom() + 1, score) for r, score in found)
+        found = [face for face in network(picture, 0) if face.confidence >= threshold]
+        yield boxes_of((*_edges(face.rect), face.confidence) for face in found)
 
 
 def dlib_68(faces: Iterable[tuple[Picture, Boxes]], file: Path) -> Iterator[Landmarks]:
@@ -102,8 +110,8 @@ def _best(predictor: dlib.shape_predictor, grey: Grey, box: np.ndarray) -> Shape
 def _hog_box_near(grey: Grey, box: np.ndarray) -> np.ndarray | None:
     """The box of dlib's frontal detector that overlaps the given one most."""
     scale = HOG_SIDE / (box[2] - box[0])
-    found, _, _ = _hog().run(cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), 0, HOG_THRESHOLD)
-    boxes = np.array([(r.left(), r.top(), r.right() + 1, r.bottom() + 1) for r in found]).reshape(-1, 4) / scale
+    small = cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    boxes = _hog_found(small, HOG_THRESHOLD)[:, :4].astype(np.float64) / scale
     overlap = box_iou(box[None], boxes)[0]
     return boxes[overlap.argmax()] if overlap.max(initial=0) > HOG_OVERLAP else None
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import cv2
 import numpy as np
@@ -20,10 +20,8 @@ from torch import Tensor, nn
 
 from emotion_pipeline.clips import UserError
 from emotion_pipeline.device import device_of
-from emotion_pipeline.faces.pictures import Boxes, Landmarks, Picture, boxes_of
+from emotion_pipeline.faces.pictures import Boxes, Landmarks, Picture, boxes_of, groups, padded
 from emotion_pipeline.params import RuntimeParams
-
-T = TypeVar("T")
 
 Face = tuple[UInt8[np.ndarray, "256 256 3"], Float[np.ndarray, " 2"], float]
 """A face cut out, the centre and the scale (side over `SCALE_SIDE`) of the square it was in."""
@@ -59,7 +57,7 @@ def fa_sfd(
     for first in pictures:
         height, width = (max(side, SFD_SIDE) for side in first.shape[:2])
         most = 1 if device.type == "cpu" else min(runtime.batch, max(SFD_PIXELS // (height * width), 1))
-        group = [_padded(picture, height, width) for picture in [first, *islice(pictures, most - 1)]]
+        group = [padded(picture, height, width) for picture in [first, *islice(pictures, most - 1)]]
         yield from map(boxes_of, detector.detect_from_batch(_tensor(group)))
 
 
@@ -75,7 +73,7 @@ def fa_blazeface(
     device = str(device_of(runtime.device))
     detector = _detector(FaceDetector, tuple(files), device, "min_score_thresh", threshold)
     small = ((_square(picture), max(picture.shape[:2])) for picture in pictures)
-    for group in _groups(small, runtime.batch):
+    for group in groups(small, runtime.batch):
         found = detector.detect_from_batch(_tensor([picture for picture, _ in group]))
         for rows, (_, side) in zip(found, group, strict=True):
             yield boxes_of(rows * np.array([side / BLAZEFACE_SIDE] * 4 + [1]))
@@ -140,7 +138,7 @@ def fan_2d(
             yield np.array(found[:count], np.float32).reshape(-1, 68, 2)
             del found[:count]
 
-    for group in _groups(single(), runtime.batch):
+    for group in groups(single(), runtime.batch):
         found.extend(_landmarks(network, group, device))
         yield from complete()
     yield from complete()
@@ -176,25 +174,13 @@ def heat_maxima(
     return centres[:, None] + SCALE_SIDE * scales[:, None, None] * shares - 1
 
 
-def _groups(items: Iterable[T], most: int) -> Iterator[list[T]]:
-    items = iter(items)
-    while group := list(islice(items, most)):
-        yield group
-
-
 def _tensor(pictures: Sequence[Picture]) -> UInt8[Tensor, "b 3 h w"]:
     return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)
 
 
 def _square(picture: Picture) -> UInt8[np.ndarray, "128 128 3"]:
     side = max(picture.shape[:2])
-    return cv2.resize(_padded(picture, side, side), (BLAZEFACE_SIDE, BLAZEFACE_SIDE), interpolation=cv2.INTER_AREA)
-
-
-def _padded(picture: Picture, height: int, width: int) -> UInt8[np.ndarray, "y x 3"]:
-    """Black below and on the right."""
-    down, right = height - picture.shape[0], width - picture.shape[1]
-    return cv2.copyMakeBorder(picture, 0, down, 0, right, cv2.BORDER_CONSTANT)
+    return cv2.resize(padded(picture, side, side), (BLAZEFACE_SIDE, BLAZEFACE_SIDE), interpolation=cv2.INTER_AREA)
 
 
 @contextmanager

@@ -4,10 +4,11 @@ import importlib.util
 import logging
 import shutil
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from emotion_pipeline.clips import UserError
-from emotion_pipeline.download import fetch
+from emotion_pipeline.download import fetch, require_sha256, state, verdict
 from emotion_pipeline.fingerprint import file_sha256
 from emotion_pipeline.store import atomic
 
@@ -129,9 +130,9 @@ def published_file(name: str) -> Path:
 
 def get(name: str) -> None:
     """As `published_file`, but replaces a wrong file, and logs what is there now."""
-    verdict = _verdict(name, FOLDER / name) or _obtain(name)
-    record = PUBLISHED[name]
-    log.info("%s: %s; `%s: %s` uses it", FOLDER / name, verdict, record.setting, record.choices[0])
+    path, record = FOLDER / name, PUBLISHED[name]
+    found = verdict(path, partial(_check, name, path, path)) or _obtain(name)
+    log.info("%s: %s; `%s: %s` uses it", path, found, record.setting, record.choices[0])
 
 
 def listing() -> str:
@@ -142,7 +143,9 @@ def listing() -> str:
         lines.append(f"{' or '.join(choices)}: in `{setting}`{also}")
         for name, record in PUBLISHED.items():
             if record.choices == choices:
-                lines += [f"  {FOLDER / name}", f"    {record.address}", f"    {record.licence}", f"    {_state(name)}"]
+                path = FOLDER / name
+                found = state(path, partial(_check, name, path, path))
+                lines += [f"  {path}", f"    {record.address}", f"    {record.licence}", f"    {found}"]
     return "\n".join(lines)
 
 
@@ -152,46 +155,25 @@ def _obtain(name: str) -> str:
     path, record = FOLDER / name, PUBLISHED[name]
     cached = Path(get_dir()) / "checkpoints" / name
     with atomic(path) as temporary:
-        if verdict := _verdict(name, cached):
+        if found := verdict(cached, partial(_check, name, cached, cached)):
             shutil.copyfile(cached, temporary)
             log.info("%s: copied from %s", path, cached)
-            return verdict
+            return found
         log.info("%s: %s", record.address, record.licence)
         fetch(record.address, temporary, path)
         return _check(name, temporary, record.address)
 
 
-def _verdict(name: str, path: Path) -> str | None:
-    """As `_check`; None where the file is absent or, which is then said, wrong."""
-    try:
-        return _check(name, path, path) if path.is_file() else None
-    except UserError as error:
-        log.info("%s", error)
-        return None
-
-
-def _state(name: str) -> str:
-    path = FOLDER / name
-    if not path.is_file():
-        return f"absent: `python -m emotion_pipeline weights get {name}`"
-    try:
-        return f"present: {_check(name, path, path)}"
-    except UserError as error:
-        return f"wrong: {error}"
-
-
 def _check(name: str, content: Path, source: Path | str) -> str:
     """In what respect a file's content is right, in words. Raises UserError naming `source` where it is not."""
-    expected, found = PUBLISHED[name].sha256, file_sha256(content)
+    expected = PUBLISHED[name].sha256
     again = f"`python -m emotion_pipeline weights get {name}` gets it anew"
-    if expected and not found.startswith(expected):
-        raise UserError(
-            f"{source}: expected a SHA-256 that begins with {expected}, as published, found {found}; {again}"
-        )
+    if expected:
+        require_sha256(content, expected, source, again)
     with open(content, "rb") as file:
         start = file.read(1)
     if start in (b"", b"<"):
         raise UserError(f"{source}: expected {name}, found {'a web page' if start else 'an empty file'}; {again}")
     if expected:
         return f"right: the published SHA-256 ({expected[:10]}...)"
-    return f"no SHA-256 is published to compare with; this file's is {found}"
+    return f"no SHA-256 is published to compare with; this file's is {file_sha256(content)}"

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from fractions import Fraction
 from heapq import merge
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,7 @@ def write_overlay(video: Path, alignment: Path, tracking: Path, target: Path) ->
     pictures = _pictures(video, alignment, tracking)
     first = next(pictures)
     sound = timed_sound(video)
-    heard = list(_first(sound))
+    heard = list(islice(sound, 1))
     with atomic(target) as temporary, av.open(str(temporary), "w", format="mp4") as container:
         streams: dict[str, Any] = {"picture": _video_stream(container, first[1])}
         if heard:
@@ -57,13 +57,6 @@ def write_overlay(video: Path, alignment: Path, tracking: Path, target: Path) ->
             container.mux(streams[kind].encode(frame))
         for stream in streams.values():
             container.mux(stream.encode(None))
-
-
-def _first(pieces: Iterator[tuple[float, av.AudioFrame]]) -> Iterator[tuple[float, av.AudioFrame]]:
-    """The first one, if any."""
-    for piece in pieces:
-        yield piece
-        return
 
 
 def _video_stream(container: OutputContainer, picture: Canvas) -> av.VideoStream:

@@ -3,12 +3,16 @@
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
+import cv2
 import numpy as np
 from jaxtyping import Float32, UInt8
 
 from emotion_pipeline.clips import ClipError
 from emotion_pipeline.media import frames
+
+T = TypeVar("T")
 
 Picture = UInt8[np.ndarray, "h w 3"]
 """RGB."""
@@ -27,6 +31,19 @@ def boxes_of(rows: Iterable[Iterable[float]]) -> Boxes:
     """The rows as an array, by falling score; of shape (0, 5) for none."""
     boxes = np.array([list(row) for row in rows], np.float32).reshape(-1, 5)
     return boxes[np.argsort(-boxes[:, 4], kind="stable")]
+
+
+def groups(items: Iterable[T], most: int) -> Iterator[list[T]]:
+    """The items in order, `most` at a time."""
+    items = iter(items)
+    while group := list(islice(items, most)):
+        yield group
+
+
+def padded(picture: Picture, height: int, width: int) -> Canvas:
+    """Black added below and on the right."""
+    down, right = height - picture.shape[0], width - picture.shape[1]
+    return cv2.copyMakeBorder(picture, 0, down, 0, right, cv2.BORDER_CONSTANT)
 
 
 def frames_until(video: Path, last: int) -> Iterator[tuple[int, Picture]]:

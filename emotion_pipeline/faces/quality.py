@@ -69,15 +69,20 @@ def figures(
         "faces_at_once": int(counts.max()),
     }
     if chosen.any():
-        eyes = np.linalg.norm(after[:, OUTER_CORNERS[0]] - after[:, OUTER_CORNERS[1]], axis=-1)
         found |= {
             "longest_gap": int(np.diff(frame[chosen]).max(initial=1)) - 1,
             "face_side": float(np.median(box_sides(boxes[chosen]))),
-            "eye_distance": float(np.median(eyes)),
+            "eye_distance": float(np.median(eye_distance(after))),
             "jitter_before": jitter(before[chosen], frame[chosen]),
             "jitter_after": jitter(after, sequence),
         }
     return {name: value for name, value in found.items() if value is not None}
+
+
+def eye_distance(landmarks: Float[np.ndarray, "t 68 2"]) -> Float[np.ndarray, " t"]:
+    """Between the outer corners of the eyes."""
+    left, right = OUTER_CORNERS
+    return np.linalg.norm(landmarks[:, left] - landmarks[:, right], axis=-1)
 
 
 def jitter(landmarks: Float[np.ndarray, "t 68 2"], frame: Int[np.ndarray, " t"]) -> float | None:
@@ -85,9 +90,8 @@ def jitter(landmarks: Float[np.ndarray, "t 68 2"], frame: Int[np.ndarray, " t"])
 
     Over frames that follow one another only; None where no three do.
     """
-    eyes = np.linalg.norm(landmarks[:, OUTER_CORNERS[0]] - landmarks[:, OUTER_CORNERS[1]], axis=-1)
     in_a_row = frame[2:] - frame[:-2] == 2
     if not in_a_row.any():
         return None
     second = landmarks[2:] - 2 * landmarks[1:-1] + landmarks[:-2]
-    return float((np.linalg.norm(second, axis=-1).mean(axis=1) / eyes[1:-1])[in_a_row].mean())
+    return float((np.linalg.norm(second, axis=-1).mean(axis=1) / eye_distance(landmarks)[1:-1])[in_a_row].mean())

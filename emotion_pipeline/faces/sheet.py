@@ -7,7 +7,7 @@ import numpy as np
 
 from emotion_pipeline.faces.crops import read_faces
 from emotion_pipeline.faces.draw import draw_box, draw_points, write
-from emotion_pipeline.faces.pictures import Canvas, Picture, frames_until
+from emotion_pipeline.faces.pictures import Canvas, frames_until
 from emotion_pipeline.store import read_array, read_attributes
 
 CELL, CAPTION = 160, 18
@@ -29,40 +29,26 @@ def contact_sheet(video: Path, detections: Path, tracking: Path, wanted: int) ->
     or grey where the sequence has none; below that, number and time. The video is decoded to the last of these frames.
     """
     numbers = evenly_spaced(int(read_attributes(detections)["frames"]), wanted)
-    times = read_array(detections, "time")
-    columns = [
-        np.vstack([_picture(picture, number, tracking), _face(number, tracking), _caption(number, times[number])])
-        for number, picture in frames_until(video, numbers[-1])
-        if number in numbers
-    ]
+    times, chosen = read_array(detections, "time"), read_attributes(tracking).get("chosen_track", -1)
+    boxes, track, frame = (read_array(tracking, f"tracks/{name}") for name in ("boxes", "track", "frame"))
+    landmarks, sequence = read_array(tracking, "landmarks"), read_array(tracking, "frame")
+    columns = []
+    for number, picture in frames_until(video, numbers[-1]):
+        if number not in numbers:
+            continue
+        scale = CELL / picture.shape[1]
+        small = cv2.resize(picture, (CELL, round(scale * picture.shape[0])), interpolation=cv2.INTER_AREA)
+        for i in np.flatnonzero(frame == number).tolist():
+            draw_box(small, boxes[i] * scale, int(track[i]), 2 if track[i] == chosen else 1)
+        face = np.full((CELL, CELL, 3), ABSENT, np.uint8)
+        for row in np.flatnonzero(sequence == number).tolist():  # one, or none
+            draw_points(small, landmarks[row] * scale, (255, 255, 255), 0.6)
+            (aligned,) = read_faces(tracking, rows=slice(row, row + 1))
+            face = cv2.resize(aligned, (CELL, CELL), interpolation=cv2.INTER_AREA)
+        column = np.vstack([small, face])
+        column[:, -2:] = 255
+        columns.append(np.vstack([column, _caption(number, times[number])]))
     return np.hstack(columns)
-
-
-def _picture(picture: Picture, number: int, tracking: Path) -> Canvas:
-    scale = CELL / picture.shape[1]
-    small = cv2.resize(picture, (CELL, round(scale * picture.shape[0])), interpolation=cv2.INTER_AREA)
-    chosen = read_attributes(tracking).get("chosen_track", -1)
-    boxes, tracks = read_array(tracking, "tracks/boxes"), read_array(tracking, "tracks/track")
-    for row in np.flatnonzero(read_array(tracking, "tracks/frame") == number).tolist():
-        draw_box(small, boxes[row] * scale, int(tracks[row]), 2 if tracks[row] == chosen else 1)
-    for row in _rows(number, tracking):
-        draw_points(small, read_array(tracking, "landmarks")[row] * scale, (255, 255, 255), 0.6)
-    small[:, -2:] = 255
-    return small
-
-
-def _face(number: int, tracking: Path) -> Canvas:
-    field = np.full((CELL, CELL, 3), ABSENT, np.uint8)
-    for row in _rows(number, tracking):
-        (face,) = read_faces(tracking, rows=slice(row, row + 1))
-        field = cv2.resize(face, (CELL, CELL), interpolation=cv2.INTER_AREA)
-    field[:, -2:] = 255
-    return field
-
-
-def _rows(number: int, tracking: Path) -> list[int]:
-    """The row of a frame in the finished sequence; none where it is not in it."""
-    return np.flatnonzero(read_array(tracking, "frame") == number).tolist()
 
 
 def _caption(number: int, time: float) -> Canvas:

@@ -2,12 +2,13 @@
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from emotion_pipeline.clips import UserError
-from emotion_pipeline.download import fetch
+from emotion_pipeline.download import fetch, state, verdict
 from emotion_pipeline.features.c3d import C3D
 from emotion_pipeline.features.network import FaceNetwork
 from emotion_pipeline.features.vgg_face import VGGFace
@@ -32,7 +33,8 @@ def listing(folder: Path) -> str:
         for name, record in WEIGHTS.items():
             if record.network == network:
                 path = folder / network / name
-                lines += [f"  {path}", f"    {record.address}", f"    {record.licence}", f"    {_state(path, record)}"]
+                found = state(path, partial(check, path, record))
+                lines += [f"  {path}", f"    {record.address}", f"    {record.licence}", f"    {found}"]
     return "\n".join(lines)
 
 
@@ -43,12 +45,12 @@ def get(name: str, folder: Path) -> Path:
     """
     record = WEIGHTS[name]
     path = folder / record.network / name
-    verdict = _verdict(path, record)
-    if verdict is None:
+    found = verdict(path, partial(check, path, record))
+    if found is None:
         log.info("%s: %s", record.address, record.licence)
         with atomic(path) as temporary:
-            verdict = _download(record, temporary, path)
-    log.info("%s: %s; `%s.weights: %s` uses it", path, verdict, STAGES[record.network], name)
+            found = _download(record, temporary, path)
+    log.info("%s: %s; `%s.weights: %s` uses it", path, found, STAGES[record.network], name)
     return path
 
 
@@ -61,24 +63,6 @@ def check(path: Path, record: Weights) -> str:
         return f"right: the layers of {record.network}, and the published SHA-256 ({record.sha256}...)"
     digest = file_sha256(path)
     return f"the layers of {record.network}; no SHA-256 is published to compare with; this file's is {digest}"
-
-
-def _verdict(path: Path, record: Weights) -> str | None:
-    """As `check`; None where the file is absent or, which is then said, wrong."""
-    try:
-        return check(path, record) if path.is_file() else None
-    except UserError as error:
-        log.info("%s", error)
-        return None
-
-
-def _state(path: Path, record: Weights) -> str:
-    if not path.is_file():
-        return f"absent: `python -m emotion_pipeline weights get {path.name}`"
-    try:
-        return f"present: {check(path, record)}"
-    except UserError as error:
-        return f"wrong: {error}"
 
 
 def _download(record: Weights, temporary: Path, path: Path) -> str:

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from emotion_pipeline.clips import UserError
+from emotion_pipeline.download import require_sha256
 from emotion_pipeline.emotions import EMOTIONS
 from emotion_pipeline.features.network import FaceNetwork, Preprocessing
 from emotion_pipeline.features.published import READERS, Layout
-from emotion_pipeline.fingerprint import file_sha256
 from emotion_pipeline.store import atomic
 
 N = TypeVar("N", bound=FaceNetwork)
@@ -139,11 +139,8 @@ def read_published(path: Path, network: str) -> tuple[Weights, dict[str, Tensor]
 
 def read_record(path: Path, record: Weights) -> dict[str, Tensor]:
     """The tensors of a file, in our layout. Raises UserError for a wrong checksum, and as the readers."""
-    if record.sha256 and not (found := file_sha256(path)).startswith(record.sha256):
-        raise UserError(
-            f"{path}: expected a SHA-256 that begins with {record.sha256}, as published, found {found};"
-            " download it again"
-        )
+    if record.sha256:
+        require_sha256(path, record.sha256, path, "download it again")
     return READERS[record.layout](path)
 
 
