@@ -39,8 +39,8 @@ from emotion_pipeline.media import frames
 from emotion_pipeline.params import Params, TrackParams, load_params
 
 MATCH = 0.5
-NOISE, DROPPED = 0.03, 0.05
-"""Of the true boxes: standard deviation of centre and size, in sides; share left out."""
+NOISE, DROPPED, DRAWS = 0.03, 0.05, 8
+"""Of the true boxes: standard deviation of centre and size, in sides; share left out; how often both are drawn."""
 
 Link = Callable[[np.ndarray, np.ndarray, np.ndarray, TrackParams], np.ndarray]
 
@@ -56,7 +56,7 @@ class Boxes:
 
 @dataclass(frozen=True)
 class Score:
-    """Of one clip."""
+    """Of one clip, or a sum."""
 
     switches: int
     fragments: int
@@ -135,16 +135,25 @@ def score(clip: Clip, seen: Boxes, track: np.ndarray) -> Score:
     return Score(switches, len(changes) - switches, int(right))
 
 
+def total(clip: Clip, draws: Sequence[Boxes], link: Link, params: TrackParams) -> Score:
+    """Sum over the draws."""
+    scores = [astuple(score(clip, seen, link(seen.boxes, seen.frame, seen.shot, params))) for seen in draws]
+    return Score(*np.sum(scores, axis=0).tolist())
+
+
 def measure(seed: int) -> list[tuple[str, float, list[Score]]]:
-    """Kind, overlap and scores (true boxes, detected boxes; each linked, each nearest) of every clip of a seed."""
+    """Kind, overlap and scores (true boxes, detected boxes; each linked, each nearest) of every clip of a seed.
+
+    Those of the true boxes are sums over all draws of the noise.
+    """
     cv2.setNumThreads(1)
     params, rows = load_params(), []
     for number, (_, make) in enumerate(clips([seed])):
         rng = np.random.default_rng([seed, number])
         clip = make(params.sample, rng)
-        seen = [noisy(clip, rng), detected(clip, params)]
+        seen = [[noisy(clip, rng) for _ in range(DRAWS)], [detected(clip, params)]]
         links: list[Link] = [link_boxes, nearest]
-        scores = [score(clip, s, link(s.boxes, s.frame, s.shot, params.track)) for s in seen for link in links]
+        scores = [total(clip, draws, link, params.track) for draws in seen for link in links]
         rows.append((clip.kind, clip.overlap, scores))
     return rows
 

@@ -10,6 +10,12 @@ from emotion_pipeline.params import TrackParams
 VELOCITY_BOXES = 5
 """The last boxes of a track from which its present motion is taken."""
 
+KEPT = 0.8
+"""Of a velocity, from one frame to the next: who turns back, seen or not, is not sought where he would have gone."""
+
+PATIENCE = 0.1
+"""Cost of each frame without a box: of two tracks that both want one, that which was just seen gets it."""
+
 
 def link_boxes(
     boxes: Float[np.ndarray, "n 5"],
@@ -33,7 +39,8 @@ def link_boxes(
             if number - frame[t[-1]] - 1 <= params.max_gap_frames and shot[frame[t[-1]]] == shot[number]
         ]
         expected = np.array([_expected_box(boxes[t], frame[t], number) for t in alive]).reshape(-1, 4)
-        for known, new in assign(expected, boxes[rows], params):
+        missing = np.array([number - frame[t[-1]] - 1 for t in alive])
+        for known, new in assign(expected, boxes[rows], params, PATIENCE * missing):
             track[rows[new]] = track[alive[known][-1]]
             alive[known] = [*alive[known], rows[new]][-VELOCITY_BOXES:]
         for row in rows[track[rows] < 0]:
@@ -46,23 +53,28 @@ def link_boxes(
 def _expected_box(
     boxes: Float[np.ndarray, "n 5"], frame: Int[np.ndarray, " n"], number: np.integer
 ) -> Float[np.ndarray, " 4"]:
-    """The last box, moved on to frame `number` at the mean velocity over the given ones."""
+    """The last box, moved on to frame `number` at the mean velocity over the given ones, which fades (`KEPT`)."""
     centres = box_centres(boxes)
     velocity = (centres[-1] - centres[0]) / max(frame[-1] - frame[0], 1)
-    return boxes[-1, :4] + np.tile(velocity * (number - frame[-1]), 2)
+    steps = (KEPT ** np.arange(1, number - frame[-1] + 1)).sum()
+    return boxes[-1, :4] + np.tile(velocity * steps, 2)
 
 
 def assign(
-    known: Float[np.ndarray, "n _"], new: Float[np.ndarray, "m _"], params: TrackParams
+    known: Float[np.ndarray, "n _"],
+    new: Float[np.ndarray, "m _"],
+    params: TrackParams,
+    extra: Float[np.ndarray, " n"] | float = 0.0,
 ) -> list[tuple[int, int]]:
-    """Pairs (row of known, row of new) of the same face, with the least sum of distance minus overlap.
+    """Pairs (row of known, row of new) of the same face, with the least sum of distance minus overlap plus `extra`.
 
     A pair must overlap by `min_overlap` or be within `max_distance`. Any other costs as much as the worst allowed
     one, so that a face without a partner does not force another one into a bad pair.
     """
     overlap, distance = box_iou(known, new), box_distance(known, new)
     allowed = (overlap >= params.min_overlap) | (distance <= params.max_distance)
-    cost = np.where(allowed, np.minimum(distance - overlap, params.max_distance), params.max_distance)
+    cost = np.minimum(distance - overlap + np.reshape(extra, (-1, 1)), params.max_distance)
+    cost = np.where(allowed, cost, params.max_distance)
     pairs = zip(*linear_sum_assignment(cost), strict=True)
     return [(int(a), int(b)) for a, b in pairs if allowed[a, b]]
 

@@ -10,7 +10,7 @@ REACH = 4
 DEGREE = 2
 """Of the polynomial: 2 leaves fast motion, as of a shaken head, nearly where it is; docs/smoothing.md compares."""
 
-COLUMNS = 16
+COLUMNS = 2
 """Coordinates smoothed at once, so that little memory is needed beside the result."""
 
 

@@ -77,6 +77,26 @@ def test_disturbed_boxes_of_two_and_three_who_cross_hold_one_person_each(setting
         assert len(set(track)) <= 2 * len(cast)
 
 
+def test_two_who_meet_and_turn_back_at_once_are_hardly_ever_taken_for_each_other(settings):
+    """A fifth of a side a frame, overlap of a third at the nearest: had they walked on, each would be in the other."""
+    mixed, settings = 0, settings.model_copy(update={"max_gap_frames": 5})
+    for seed in range(300):
+        rng, frames = np.random.default_rng(seed), range(31)
+        people = [{f: square(300 + way * (15 + 12 * abs(f - 15)), 100) for f in frames} for way in (-1, 1)]
+        boxes, frame, who = scene(*(disturbed(person, rng) for person in people))
+        track = link_boxes(boxes, frame, ONE_SHOT, settings)
+        mixed += len(set(zip(track, who, strict=True))) != len(set(track))
+    assert mixed <= 6
+
+
+def test_of_two_at_one_place_the_box_belongs_to_the_one_just_seen(settings):
+    """The one in front, at 106, is found at 102 when the other, at 100, has been hidden for two frames."""
+    behind = {f: square(100, 100) for f in range(10)}
+    front = {f: square(102 if f == 12 else 106, 100) for f in range(14)}
+    boxes, frame, who = scene(behind, front)
+    assert_same_people(link_boxes(boxes, frame, ONE_SHOT, settings), who)
+
+
 def test_moving_face_hidden_while_it_passes_another_is_found_again_where_its_motion_leads(settings):
     passing = {f: square(40 + 15 * f, 100) for f in range(30) if f not in (12, 13, 14)}
     standing = {f: square(235, 145) for f in range(30)}
