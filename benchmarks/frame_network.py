@@ -10,31 +10,24 @@ Prints a table in Markdown.
 import logging
 import tempfile
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from emotion_pipeline.clips import Clip, read_manifest, write_manifest
 from emotion_pipeline.emotions import EMOTIONS
+from emotion_pipeline.features.extract import extract_vgg
 from emotion_pipeline.features.train import train_vgg
+from emotion_pipeline.leave_one_out import split_for
 from emotion_pipeline.metrics import accuracy, bootstrap_interval, predicted_labels
 from emotion_pipeline.params import Params, load_params
 from emotion_pipeline.scorefile import read_scores
 from emotion_pipeline.temporal.train import train_temporal
-from stages import extract_vgg
 
 DATA = Path("data")
 PUBLISHED = DATA / "weights/vgg_face"
 ON_CLIPS = {"images": "clips", "weights": None, "learning_rate": 0.0003, "epochs": 15, "patience": 6}
 WAYS = {"random start, fine-tuned on the clips' frames": ON_CLIPS, "FER2013, as it is": {}}
-
-
-def fold(clips: Sequence[Clip], speakers: Sequence[str], test: int) -> list[Clip]:
-    """The clips with the splits of one fold."""
-    split = dict.fromkeys(speakers, "train")
-    split |= {speakers[(test + 1) % len(speakers)]: "val", speakers[test]: "test"}
-    return [replace(clip, split=split[clip.subject]) for clip in clips]
 
 
 def answers(clips: Sequence[Clip], changes: dict[str, object], folder: Path, params: Params) -> dict[str, int]:
@@ -46,9 +39,9 @@ def answers(clips: Sequence[Clip], changes: dict[str, object], folder: Path, par
     tuning = params.finetune_vgg.model_copy(update=changes)
     train_vgg(folder / "ingest", DATA / "track", PUBLISHED, finetuned, tuning, params.runtime)
     network = finetuned / "network.safetensors"
-    extract_vgg.main(folder / "ingest", DATA / "track", network, extracted, params.extract_vgg, params.runtime)
-    lstm = params.train_temporal.vgg_lstm
-    train_temporal("vgg_lstm", clips, extracted, lstm, folder / "lstm", params.runtime.device)
+    extract_vgg(folder / "ingest", DATA / "track", network, extracted, params.extract_vgg, params.runtime)
+    lstm, seed = params.train_temporal["vgg_lstm"], params.training.seeds[0]
+    train_temporal("vgg_lstm", clips, extracted, lstm, seed, folder / "lstm", params.runtime.device)
     table = read_scores(folder / "lstm/scores.h5")
     said = dict(zip(table.clip_ids, predicted_labels(table.scores, table.present).tolist(), strict=True))
     return {clip.clip_id: said[clip.clip_id] for clip in clips if clip.split == "test"}
@@ -64,9 +57,9 @@ def main() -> None:
     print("|---|---|---|" + "---|" * len(speakers))
     for way, changes in WAYS.items():
         said: list[dict[str, int]] = []
-        for test in range(len(speakers)):
+        for speaker in speakers:
             with tempfile.TemporaryDirectory() as folder:
-                said.append(answers(fold(clips, speakers, test), changes, Path(folder), params))
+                said.append(answers(split_for(clips, speaker), changes, Path(folder), params))
         pairs = [np.array([(truth[i], k) for i, k in part.items()]).T for part in said]
         right, predicted = np.concatenate(pairs, axis=1)
         low, high = bootstrap_interval(right, predicted, accuracy, 2000, np.random.default_rng(1))

@@ -83,6 +83,14 @@ def overlaps_of(folder: Path) -> tuple[int, ...]:
     return ()
 
 
+def has_dataset(folder: Path, name: str) -> bool:
+    """Whether the first file of the folder has a dataset of this name."""
+    for path in sorted(folder.glob("*.h5")):
+        with h5py.File(path, "r") as file:
+            return name in file
+    return False
+
+
 def _features(folder: Path, clip_id: str, dataset: str, max_length: int | None) -> Float[np.ndarray, "t d"]:
     path = folder / f"{clip_id}.h5"
     if not path.exists():
@@ -141,9 +149,18 @@ def padded(arrays: Sequence[np.ndarray]) -> tuple[Float[Tensor, "b t d"], Int[Te
     return torch.from_numpy(features), lengths
 
 
+Labelled = tuple[Int[np.ndarray, " _"], Int[np.ndarray, " _"]]
+"""Rows of clips, and the class of each."""
+
+
+def both(first: Labelled, second: Labelled) -> Labelled:
+    """The clips of both."""
+    return np.concatenate([first[0], second[0]]), np.concatenate([first[1], second[1]])
+
+
 def labelled_rows(
     clips: Iterable[Clip], split: Literal["train", "val"], clip_ids: Sequence[str], present: Bool[np.ndarray, " n"]
-) -> tuple[Int[np.ndarray, " r"], Int[np.ndarray, " r"]]:
+) -> Labelled:
     """Rows of `clip_ids` whose clip is of that split, has a label and the modality; and their class indices.
 
     Raises UserError where there is no such clip, or the training clips are all of one class.

@@ -1,6 +1,7 @@
 """Accuracy, UAR, confusion matrix and intervals: pure functions of arrays of class indices.
 
-A prediction of `NO_PREDICTION` (the modality is absent from the clip) is never right.
+A prediction of `NO_PREDICTION` (the modality is absent from the clip) is never right. Where predictions or scores
+have a leading axis, they are those of a model trained with several seeds: numbers are means over them, counts sums.
 """
 
 from collections.abc import Callable
@@ -8,42 +9,43 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from numpy.random import Generator
+from scipy.stats import binomtest
 
 from emotion_pipeline.emotions import EMOTIONS
 
 NO_PREDICTION = -1
 
 
-def predicted_labels(scores: Float[np.ndarray, "n k"], present: Bool[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
+def predicted_labels(scores: Float[np.ndarray, "*s n k"], present: Bool[np.ndarray, " n"]) -> Int[np.ndarray, "*s n"]:
     """Class of the highest score (the first of equal ones), `NO_PREDICTION` where the modality is absent."""
-    best = np.where(present[:, None], scores, 0).argmax(axis=1)
+    best = np.where(present[:, None], scores, 0).argmax(axis=-1)
     return np.where(present, best, NO_PREDICTION)
 
 
-def accuracy(truth: Int[np.ndarray, " n"], predicted: Int[np.ndarray, " n"]) -> float:
+def accuracy(truth: Int[np.ndarray, " n"], predicted: Int[np.ndarray, "*s n"]) -> float:
     """Share of right predictions. Raises ValueError for no clips at all."""
     _refuse_empty(truth)
     return float((truth == predicted).mean())
 
 
-def uar(truth: Int[np.ndarray, " n"], predicted: Int[np.ndarray, " n"]) -> float:
+def uar(truth: Int[np.ndarray, " n"], predicted: Int[np.ndarray, "*s n"]) -> float:
     """Unweighted average recall: the mean over the classes that occur of their share of right predictions."""
     _refuse_empty(truth)
     right = truth == predicted
-    return float(np.mean([right[truth == label].mean() for label in np.unique(truth)]))
+    return float(np.mean([right[..., truth == label].mean() for label in np.unique(truth)]))
 
 
-def confusion(truth: Int[np.ndarray, " n"], predicted: Int[np.ndarray, " n"]) -> Int[np.ndarray, "7 7"]:
+def confusion(truth: Int[np.ndarray, " n"], predicted: Int[np.ndarray, "*s n"]) -> Int[np.ndarray, "7 7"]:
     """Counts, rows true and columns predicted (figure 7). Clips without a prediction are in no cell."""
     counts = np.zeros((len(EMOTIONS), len(EMOTIONS)), dtype=np.int64)
     made = predicted != NO_PREDICTION
-    np.add.at(counts, (truth[made], predicted[made]), 1)
+    np.add.at(counts, (np.broadcast_to(truth, predicted.shape)[made], predicted[made]), 1)
     return counts
 
 
 def bootstrap_interval(
     truth: Int[np.ndarray, " n"],
-    predicted: Int[np.ndarray, " n"],
+    predicted: Int[np.ndarray, "*s n"],
     metric: Callable[[np.ndarray, np.ndarray], float],
     samples: int,
     rng: Generator,
@@ -51,12 +53,12 @@ def bootstrap_interval(
     """95 % percentile interval of a metric over clips drawn with replacement."""
     _refuse_empty(truth)
     draws = rng.integers(0, len(truth), (samples, len(truth)))
-    low, high = np.quantile([metric(truth[d], predicted[d]) for d in draws], [0.025, 0.975])
+    low, high = np.quantile([metric(truth[d], predicted[..., d]) for d in draws], [0.025, 0.975])
     return float(low), float(high)
 
 
 def split_metrics(
-    truth: Int[np.ndarray, " n"], scores: Float[np.ndarray, "n k"], present: Bool[np.ndarray, " n"]
+    truth: Int[np.ndarray, " n"], scores: Float[np.ndarray, "*s n k"], present: Bool[np.ndarray, " n"]
 ) -> dict[str, float | int | None]:
     """The record of one model and split in `reports/metrics.json`.
 
@@ -70,8 +72,17 @@ def split_metrics(
         "uar": uar(truth, predicted),
         "n": len(truth),
         "n_present": n_present,
-        "accuracy_present": accuracy(truth[present], predicted[present]) if n_present else None,
+        "accuracy_present": accuracy(truth[present], predicted[..., present]) if n_present else None,
     }
+
+
+def mcnemar(first: Bool[np.ndarray, " n"], second: Bool[np.ndarray, " n"]) -> float:
+    """p of McNemar's exact test: that two models are right equally often, from the clips in which only one is.
+
+    `first` and `second`: whether each is right, of the same clips. 1 where they are right in the same ones.
+    """
+    only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
+    return float(binomtest(only_first, only_first + only_second).pvalue) if only_first + only_second else 1.0
 
 
 def _refuse_empty(truth: Int[np.ndarray, " n"]) -> None:

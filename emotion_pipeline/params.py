@@ -5,11 +5,12 @@ This module is the file's only reader.
 """
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from emotion_pipeline.clips import UserError
 
@@ -18,6 +19,8 @@ Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
 WholeNumber = Annotated[int, Field(ge=0)]
+Overlap = Annotated[int, Field(ge=0, le=15)]  # frames that neighbouring windows of 16 share
+Name = Annotated[str, Field(pattern="^[a-z0-9_]+$")]  # of a model: part of a path
 
 Modality = Literal["vgg_lstm", "c3d_lstm", "c3d_lstm_overlap8", "audio_mlp"]
 
@@ -146,6 +149,7 @@ class ExtractVggParams(Section):
     """fc6 of every face."""
 
     rectified: bool  # after the rectifier, or before
+    flipped: bool  # of the mirrored faces, too
 
 
 class TemperatureParams(Section):
@@ -160,7 +164,7 @@ class FinetuneC3dParams(Section):
     """Fine-tuning C3D on windows of 16 faces, section 2.4."""
 
     windows: Literal["central", "random", "all", "weighted", "maximum"]
-    overlap: Annotated[int, Field(ge=0, le=15)]  # frames shared by neighbouring training windows
+    overlap: Overlap  # of the training windows
     uniform_epochs: WholeNumber  # epochs before the weights of equation 1 begin
     temperature: TemperatureParams
     weights: str | None  # file in data/weights/c3d; null: random start
@@ -179,8 +183,9 @@ class FinetuneC3dParams(Section):
 class ExtractC3dParams(Section):
     """The second fully connected layer of every window."""
 
-    overlaps: tuple[Annotated[int, Field(ge=0, le=15)], ...]
+    overlaps: tuple[Overlap, ...]
     rectified: bool
+    flipped: bool  # of the mirrored faces, too
 
 
 class ExtractAudioParams(Section):
@@ -188,6 +193,19 @@ class ExtractAudioParams(Section):
 
     feature_set: str  # emobase2010, IS10, or the path of a configuration file
     sample_rate: Count  # Hz; the sound is resampled to it
+
+
+class TrainingParams(Section):
+    """What the trainings of temporal models, fusions and ensembles share."""
+
+    seeds: Annotated[tuple[WholeNumber, ...], Field(min_length=1)]  # everything is trained once with each
+
+    @field_validator("seeds")
+    @classmethod
+    def _different(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(seeds)) < len(seeds):
+            raise ValueError("a seed is there twice")
+        return seeds
 
 
 class FitParams(Section):
@@ -198,12 +216,35 @@ class FitParams(Section):
     batch_clips: Annotated[int, Field(ge=2)]
     epochs: Count
     patience: Count  # epochs without a lower loss on val
-    seed: WholeNumber
 
 
-class LstmParams(Section):
+class ModelParams(Section):
+    """What every temporal model has."""
+
+    features: str  # stage whose folder is read: extract_vgg, extract_c3d_weighted, extract_audio ...
+    overlap: Overlap | None  # of the windows that are read; null where the features are no windows
+    refit: bool  # trained a second time, on train and val together, for ensembles that ask for it
+
+
+class ScoresParams(ModelParams):
+    """No sequence model: scores of frames or windows, joined over time."""
+
+    model: Literal["scores"]
+    take: Literal["maximum", "mean", "majority", "most_certain", "central"]  # as `temporal.baselines`
+
+
+class AugmentParams(Section):
+    """Random variants of the training sequences; 1, 1 and false: none."""
+
+    shortest: Annotated[float, Field(gt=0, le=1)]  # share of a sequence that a part has at least
+    stretch: Annotated[float, Field(ge=1)]  # most by which a part is slowed down or sped up
+    flip: bool  # features of the mirrored faces half the time; needs extract_....flipped
+
+
+class LstmParams(ModelParams):
     """A sequence model, section 2.5."""
 
+    model: Literal["lstm"]
     hidden: Count
     descriptor: Count
     layers: Count
@@ -211,38 +252,27 @@ class LstmParams(Section):
     dropout: Annotated[float, Field(ge=0, lt=1)]
     max_length: Count  # longer sequences are cut to their central part
     standardise: bool  # features to zero mean and unit variance over the training split
+    augment: AugmentParams
     fit: FitParams
 
 
-class C3dLstmParams(LstmParams):
-    """A sequence model over the windows of one overlap."""
-
-    overlap: Annotated[int, Field(ge=0, le=15)]
-
-
-class MlpParams(Section):
+class MlpParams(ModelParams):
     """The audio perceptron, section 2.2."""
 
+    model: Literal["perceptron"]
     descriptor: Count
     dropout: Annotated[float, Field(ge=0, lt=1)]
     fit: FitParams
 
 
-class SvmParams(Section):
+class SvmParams(ModelParams):
     """The comparison: a linear support vector machine on standardised features."""
 
+    model: Literal["svm"]
     c: tuple[Positive, ...]  # the best on val is taken
-    seed: WholeNumber
 
 
-class TrainTemporalParams(Section):
-    """One entry per stage `train_temporal@<name>`."""
-
-    vgg_lstm: LstmParams
-    c3d_lstm: C3dLstmParams
-    c3d_lstm_overlap8: C3dLstmParams
-    audio_mlp: MlpParams
-    audio_svm: SvmParams
+TemporalParams = Annotated[ScoresParams | LstmParams | MlpParams | SvmParams, Field(discriminator="model")]
 
 
 class ScoreFusionParams(Section):
@@ -257,7 +287,14 @@ class WeightedMeanParams(Section):
     models: tuple[Modality, ...]
     steps: Count  # the grid has weights k / steps
     folds: Annotated[int, Field(ge=2)]
-    seed: WholeNumber
+
+
+class SvmFusionParams(Section):
+    """A linear support vector machine on the models' scores, fitted on val."""
+
+    models: tuple[Modality, ...]
+    c: Annotated[tuple[Positive, ...], Field(min_length=1)]  # the best in cross-validation is taken
+    folds: Annotated[int, Field(ge=2)]
 
 
 class GammaParams(Section):
@@ -274,7 +311,9 @@ class ModDropParams(Section):
     hidden: Count  # units of each modality's block of the first layer
     drop_probability: Annotated[float, Field(ge=0, lt=1)]  # per modality
     dropout: Annotated[float, Field(ge=0, lt=1)]  # of the descriptors' values and of the hidden units
-    gamma: GammaParams
+    cross_modality: Literal["penalty", "blocked"]  # of the paper, or of the original recipe
+    gamma: GammaParams  # of the penalty
+    blocked_epochs: WholeNumber  # in which blocked blocks stay zeros
     fit: FitParams
 
 
@@ -282,8 +321,9 @@ class ScoreTreeParams(Section):
     """Figure 6."""
 
     models: tuple[Modality, ...]
+    hidden: Count | None  # units of a hidden layer in each classifier; null: none
     drop_probability: Annotated[float, Field(ge=0, lt=1)]  # per modality
-    dropout: Annotated[float, Field(ge=0, lt=1)]  # of the descriptors' values
+    dropout: Annotated[float, Field(ge=0, lt=1)]  # of the descriptors' values, and of hidden units
     fit: FitParams
 
 
@@ -293,9 +333,24 @@ class TrainFusionParams(Section):
     majority: ScoreFusionParams
     mean: ScoreFusionParams
     max: ScoreFusionParams
+    svm: SvmFusionParams
     weighted_mean: WeightedMeanParams
     moddrop: ModDropParams
     score_tree: ScoreTreeParams
+
+
+class EnsembleParams(Section):
+    """A named set of temporal models and the fusion that joins them, section 3.4."""
+
+    members: Annotated[tuple[Name, ...], Field(min_length=1)]
+    fusion: Name  # entry of train_fusion, whose parameters are taken but for `models`
+    trained_on: Literal["train", "train_val"]  # train_val: with what was found on val before, as submission 7
+
+
+class LeaveOneOutParams(Section):
+    """Accuracy for people of whom the models have seen nothing, one after the other."""
+
+    subjects: tuple[Annotated[str, Field(pattern=r"^[\w-]+$")], ...]  # each is the test split once, the next one val
 
 
 class EvaluateParams(Section):
@@ -334,13 +389,36 @@ class Params(Section):
     quality: QualityParams
     finetune_vgg: FinetuneVggParams
     extract_vgg: ExtractVggParams
-    finetune_c3d: FinetuneC3dParams
-    extract_c3d: ExtractC3dParams
+    finetune_c3d: dict[Name, FinetuneC3dParams]  # by network
+    extract_c3d: dict[Name, ExtractC3dParams]  # by network
     extract_audio: ExtractAudioParams
-    train_temporal: TrainTemporalParams
+    training: TrainingParams
+    train_temporal: dict[Name, TemporalParams]  # by model
     train_fusion: TrainFusionParams
+    train_ensemble: dict[Name, EnsembleParams]
+    leave_one_out: LeaveOneOutParams
     evaluate: EvaluateParams
     runtime: RuntimeParams
+
+    @model_validator(mode="after")
+    def _known(self) -> "Params":
+        """Every name that one section takes from another is there."""
+        for name, ensemble in self.train_ensemble.items():
+            key = f"train_ensemble.{name}"
+            _require(f"{key}.fusion", [ensemble.fusion], type(self.train_fusion).model_fields)
+            _require(f"{key}.members", ensemble.members, self.train_temporal)
+            if ensemble.trained_on == "train_val":
+                refitted = [member for member, model in self.train_temporal.items() if model.refit]
+                _require(f"{key}.members with trained_on: train_val", ensemble.members, refitted)
+        for name in type(self.train_fusion).model_fields:
+            _require(f"train_fusion.{name}.models", getattr(self.train_fusion, name).models, self.train_temporal)
+        return self
+
+
+def _require(key: str, names: Iterable[str], known: Iterable[str]) -> None:
+    for name in names:
+        if name not in known:
+            raise ValueError(f"{key}: {name!r} is not among {', '.join(known)}")
 
 
 def load_params(path: Path = Path("params.yaml")) -> Params:

@@ -88,7 +88,7 @@ def previous_outputs(
     except (FileNotFoundError, KeyError, TypeError):
         return None
     outs = {o["path"]: o["md5"] for o in locked.get("outs", []) if "md5" in o}
-    same_params = locked.get("params", {}).get("params.yaml", {}).get(stage) == params
+    same_params = params in locked.get("params", {}).get("params.yaml", {}).values()
     if not same_params or not {out.as_posix(), keys_file.as_posix()} <= set(outs):
         return None
     cache = Path(_dvc("cache", "dir").strip())
@@ -158,23 +158,34 @@ def made_once(key: str, out: Path, params: Mapping[str, object], make: Callable[
     colleague trained it.
     """
     stage, keys_file = out.name, out.parent / "keys" / f"{out.name}.json"
-    if out.exists():
-        shutil.rmtree(out)
-    kept = store_folder() / "trained" / key
+    kept = _trained(key)
     if not _undamaged(kept):
         previous = previous_outputs(stage, out, keys_file, params, [key])
         if previous is not None:
             for name, (source, md5) in previous.files.items():
                 _adopt(source, md5, kept / name)
-    reused = _undamaged(kept)
-    if not reused:
-        _make_into(kept, make)
-    for file in sorted(kept.iterdir()):
-        if file.suffix != ".sha256":
-            place(file, out / file.name)
+    reused = kept_once(key, out, make)
     keys_file.parent.mkdir(parents=True, exist_ok=True)
     keys_file.write_text(json.dumps({stage: key}), encoding="utf-8")
     log.info("%s: %s", stage, "reused, nothing that it is trained on has changed" if reused else "trained")
+
+
+def kept_once(key: str, out: Path, make: Callable[[Path, Path], None]) -> bool:
+    """As `made_once`, with this store alone and without a note of the key; whether the store had it."""
+    kept = _trained(key)
+    reused = _undamaged(kept)
+    if not reused:
+        _make_into(kept, make)
+    if out.exists():
+        shutil.rmtree(out)
+    for file in sorted(kept.iterdir()):
+        if file.suffix != ".sha256":
+            place(file, out / file.name)
+    return reused
+
+
+def _trained(key: str) -> Path:
+    return store_folder() / "trained" / key
 
 
 def _make_into(kept: Path, make: Callable[[Path, Path], None]) -> None:

@@ -25,6 +25,15 @@ class ScoreTable:
     descriptor: Float[np.ndarray, "n d"] | None = None
 
 
+REFIT = "train_val"
+"""Folder in a temporal model's folder for the models that were trained on train and val together."""
+
+
+def seed_folder(model: Path, seed: int) -> Path:
+    """Where a model or fusion that was trained with this seed is, below its folder."""
+    return model / f"seed_{seed}"
+
+
 def write_scores(path: Path, table: ScoreTable) -> None:
     """Write `clip_id`, `present`, `scores` and, where there is one, `descriptor` (float32)."""
     with atomic(path) as temporary, h5py.File(temporary, "w") as file:

@@ -65,7 +65,7 @@ def fit(
     optimizer: torch.optim.Optimizer,
     step: Callable[[Batch, int], Step],
     train_batches: Callable[[int], Iterable[Batch]],
-    val_batches: Callable[[], Iterable[Batch]],
+    val_batches: Callable[[], Iterable[Batch]] | None,
     epochs: int,
     patience: int,
     by_accuracy: bool = False,
@@ -73,6 +73,7 @@ def fit(
 ) -> list[Epoch]:
     """Train until `patience` epochs brought no lower loss on val; leave the model in its best state, in eval mode.
 
+    Without `val_batches` it is trained for all `epochs` and left in its last state; the columns of val are NaN.
     `by_accuracy`: no higher accuracy instead, or the same with a lower loss.
 
     `train_batches(epoch)` is called at the start of every epoch (0, 1, ...): the place to shuffle, augment or weigh
@@ -86,18 +87,20 @@ def fit(
     if checkpoint and (before := _resume(checkpoint, model, optimizer)):
         history, best, best_epoch, state = before
     for epoch in tqdm(range(len(history), epochs), desc="training", unit="epoch", disable=None):
-        if epoch - best_epoch > patience:
+        if val_batches and epoch - best_epoch > patience:
             break
         model.train()
         train_loss, _ = _pass(train_batches(epoch), lambda b, e=epoch: step(b, e), optimizer)  # type: ignore[misc]
         model.eval()
-        with torch.no_grad():
-            val_loss, val_accuracy = _pass(val_batches(), lambda b, e=epoch: step(b, e), None)  # type: ignore[misc]
-        if not math.isfinite(train_loss + val_loss):
+        val_loss, val_accuracy = math.nan, math.nan
+        if val_batches:
+            with torch.no_grad():
+                val_loss, val_accuracy = _pass(val_batches(), lambda b, e=epoch: step(b, e), None)  # type: ignore[misc]
+        if not math.isfinite(train_loss + (val_loss if val_batches else 0)):
             raise UserError(f"epoch {epoch + 1}: the loss is {train_loss} (val {val_loss}); lower learning_rate")
         history.append(Epoch(epoch + 1, train_loss, val_loss, val_accuracy))
         rank = (-val_accuracy if by_accuracy else 0.0, val_loss)
-        if rank < best:
+        if not val_batches or rank < best:
             best, best_epoch, state = rank, epoch, _copy(model)
         if checkpoint:
             _save(checkpoint, model, optimizer, history, best, best_epoch, state)
@@ -183,3 +186,19 @@ def write_rows(path: Path, rows: Iterable[Sequence[str | int | float]]) -> None:
     with atomic(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerows([[f"{v:.6g}" if isinstance(v, float) else v for v in row] for row in rows])
+
+
+def found_on_val(history: Path) -> int | float:
+    """The number of epochs with the lowest loss on val, or the smallest C with the highest accuracy on val.
+
+    0 where the model has no history: it has nothing to fit.
+    """
+    if not history.exists():
+        return 0
+    with open(history, newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    if not rows:
+        raise UserError(f"{history}: empty; run `dvc repro` to make it again")
+    if "c" in rows[0]:
+        return float(max(rows, key=lambda row: (float(row["val_accuracy"]), -float(row["c"])))["c"])
+    return int(min(rows, key=lambda row: float(row["val_loss"]))["epoch"])

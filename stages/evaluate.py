@@ -3,15 +3,15 @@
 import sys
 from pathlib import Path
 
-from emotion_pipeline.params import EvaluateParams, RuntimeParams
+from emotion_pipeline.params import Params, RuntimeParams
 from emotion_pipeline.report import evaluate
 from emotion_pipeline.stage import run_stage
 
 
-def main(data: Path, reports: Path, params: EvaluateParams, runtime: RuntimeParams) -> None:
+def main(data: Path, reports: Path, params: Params, runtime: RuntimeParams) -> None:
     """The folders of all stages -> metrics.json, csv files, report.html."""
     evaluate(data, reports, params)
 
 
 if __name__ == "__main__":
-    run_stage(main, *sys.argv[1:], section=lambda params: params.evaluate)
+    run_stage(main, *sys.argv[1:], section=lambda params: params)

@@ -1,9 +1,25 @@
-"""Stage `finetune_c3d`: C3D on windows of the labelled clips."""
+"""Stage `finetune_c3d@<network>`: C3D on windows of the labelled clips."""
 
 import sys
+from pathlib import Path
 
-from emotion_pipeline.features.train import train_c3d as main
+from emotion_pipeline.features.train import train_c3d
+from emotion_pipeline.params import FinetuneC3dParams, RuntimeParams
 from emotion_pipeline.stage import run_stage
+
+
+def main(
+    name: Path,
+    ingest: Path,
+    track: Path,
+    published: Path,
+    out: Path,
+    params: dict[str, FinetuneC3dParams],
+    runtime: RuntimeParams,
+) -> None:
+    """Face sequences of the labelled clips -> network.safetensors, history.csv."""
+    train_c3d(ingest, track, published, out, params[name.name], runtime)
+
 
 if __name__ == "__main__":
     run_stage(main, *sys.argv[1:], section=lambda params: params.finetune_c3d)

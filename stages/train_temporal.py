@@ -4,19 +4,16 @@ import sys
 from pathlib import Path
 
 from emotion_pipeline.clips import read_manifest
-from emotion_pipeline.params import RuntimeParams, TrainTemporalParams
+from emotion_pipeline.params import Params, RuntimeParams
 from emotion_pipeline.stage import run_stage
-from emotion_pipeline.temporal.train import train_temporal
+from emotion_pipeline.temporal.seeds import train_model
 
 
-def main(
-    name: Path, ingest: Path, features: Path, out: Path, params: TrainTemporalParams, runtime: RuntimeParams
-) -> None:
-    """Features of every clip -> trained model, scores.h5, history.csv."""
-    train_temporal(
-        name.name, read_manifest(ingest / "clips.csv"), features, getattr(params, name.name), out, runtime.device
-    )
+def main(name: Path, ingest: Path, features: Path, out: Path, params: Params, runtime: RuntimeParams) -> None:
+    """Features of every clip -> for each seed a trained model, scores.h5, history.csv; if wanted, refitted with val."""
+    clips, model, seeds = read_manifest(ingest / "clips.csv"), params.train_temporal[name.name], params.training.seeds
+    train_model(name.name, clips, features, model, seeds, out, runtime.device)
 
 
 if __name__ == "__main__":
-    run_stage(main, *sys.argv[1:], section=lambda params: params.train_temporal)
+    run_stage(main, *sys.argv[1:], section=lambda params: params)

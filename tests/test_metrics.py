@@ -7,6 +7,7 @@ from emotion_pipeline.metrics import (
     accuracy,
     bootstrap_interval,
     confusion,
+    mcnemar,
     predicted_labels,
     split_metrics,
     uar,
@@ -70,3 +71,24 @@ def test_bootstrap_interval_is_that_of_a_binomial():
     assert low == pytest.approx(0.75 - half, abs=0.007)
     assert high == pytest.approx(0.75 + half, abs=0.007)
     assert (low, high) == bootstrap_interval(truth, predicted, accuracy, 2000, np.random.default_rng(0))
+
+
+def test_several_seeds_give_means_and_sums():
+    truth = np.array([0, 0, 3, 3])
+    predicted = np.array([[0, 0, 3, 1], [0, 1, NO_PREDICTION, 3]])
+    assert accuracy(truth, predicted) == np.mean([accuracy(truth, one) for one in predicted]) == 0.625
+    assert uar(truth, predicted) == np.mean([uar(truth, one) for one in predicted])
+    np.testing.assert_array_equal(confusion(truth, predicted), sum(confusion(truth, one) for one in predicted))
+    same = np.stack([predicted[0]] * 3)
+    draws = [bootstrap_interval(truth, p, accuracy, 200, np.random.default_rng(1)) for p in (predicted[0], same)]
+    assert draws[0] == draws[1]
+
+
+@pytest.mark.parametrize(
+    ("only_first", "only_second", "p"), [(0, 0, 1.0), (1, 0, 1.0), (0, 6, 2 / 2**6), (8, 2, 2 * (1 + 10 + 45) / 2**10)]
+)
+def test_mcnemar_is_the_exact_binomial_test_of_the_clips_that_only_one_has_right(only_first, only_second, p):
+    both = [True] * 5 + [False] * 3
+    first = np.array(both + [True] * only_first + [False] * only_second)
+    second = np.array(both + [False] * only_first + [True] * only_second)
+    assert mcnemar(first, second) == pytest.approx(p)

@@ -15,18 +15,29 @@ import pytest
 import yaml
 from dvc.repo import Repo
 
-from emotion_pipeline.report.sources import MODELS as TITLES
+from emotion_pipeline.report.paper import title_of
 from tests.conftest import REPOSITORY
 
-PER_CLIP = ("detect", "align", "track", "quality", "extract_vgg", "extract_c3d", "extract_audio")
-MODELS = ("vgg_lstm", "c3d_lstm", "c3d_lstm_overlap8", "audio_mlp")
-METHODS = ("majority", "mean", "max", "weighted_mean", "moddrop", "score_tree")
+C3D = ("extract_c3d_weighted", "extract_c3d_central", "extract_c3d_random")
+PER_CLIP = ("detect", "align", "track", "quality", "extract_vgg", *C3D, "extract_audio")
+SECTIONS = yaml.safe_load((REPOSITORY / "params.yaml").read_text())
+MODELS, METHODS, ENSEMBLES = (tuple(SECTIONS[f"train_{kind}"]) for kind in ("temporal", "fusion", "ensemble"))
+LEFT_OUT = {
+    "vgg_mean",
+    "vgg_majority",
+    "vgg_lstm_bidirectional",
+    "vgg_lstm_2_layers",
+    "vgg_lstm_bidirectional_2_layers",
+}
+LEFT_OUT |= {"c3d_random", "c3d_weighted_overlap8", "c3d_weighted_overlap15", "c3d_lstm_overlap15"}
+"""Models that the runs here do without."""
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # DVC's own
 
 
 def small(params: dict) -> dict:
-    """The parameters of a run that takes a minute or two."""
+    """The parameters of a run that takes a few minutes."""
+    params = json.loads(json.dumps(params))  # sections that are one object in YAML, no longer are
     params["sample"] |= {
         "subjects": {"train": 1, "val": 1, "test": 1},
         "emotions_per_subject": 7,
@@ -34,7 +45,12 @@ def small(params: dict) -> dict:
     }
     params["ingest"] |= {"dataset": "csv", "root": "data/raw/clips", "min_clips": 20}
     params["finetune_vgg"] |= {"width": 0.03125, "epochs": 1, "weights": None}
-    params["finetune_c3d"] |= {"width": 0.03125, "epochs": 2, "uniform_epochs": 1}
+    for network in params["finetune_c3d"].values():
+        network |= {"width": 0.03125, "epochs": 2, "uniform_epochs": 1}
+    params["extract_c3d"]["weighted"]["overlaps"] = [0, 8]
+    for name in LEFT_OUT:
+        del params["train_temporal"][name]
+    params["training"]["seeds"] = [1, 2]
     for model in params["train_temporal"].values():
         if "fit" in model:
             model["fit"]["epochs"] = 2
@@ -43,7 +59,9 @@ def small(params: dict) -> dict:
     for method in params["train_fusion"].values():
         if "fit" in method:
             method["fit"]["epochs"] = 2
-    params["train_fusion"]["weighted_mean"]["folds"] = 2
+    for name in ("weighted_mean", "svm"):
+        params["train_fusion"][name]["folds"] = 2
+    params["train_fusion"]["weighted_mean"]["steps"] = 4
     params["evaluate"]["bootstrap_samples"] = 50
     return params
 
@@ -134,14 +152,16 @@ def first(tmp_path_factory) -> Clone:
 
 def test_every_stage_has_run_and_left_its_report(first):
     metrics = json.loads((first.folder / "reports/metrics.json").read_text())
-    assert set(metrics["temporal"]) == set(MODELS)
+    models = set(MODELS) - LEFT_OUT
+    assert set(metrics["temporal"]) | set(metrics["baseline"]) == models
     assert set(metrics["fusion"]) == set(METHODS)
-    for scores in [*metrics["temporal"].values(), *metrics["fusion"].values()]:
+    assert set(metrics["ensemble"]) == set(ENSEMBLES)
+    for scores in [own for kind in metrics.values() for own in kind.values()]:
         for split in ("train", "val", "test"):
             assert {"accuracy", "uar", "n", "n_present"} <= set(scores[split])
             assert scores[split]["n"] >= 7
     page = (first.folder / "reports/report.html").read_text()
-    titles = [title for kind in TITLES.values() for title in kind.values()]
+    titles = [title_of(name) for name in (*models, *METHODS, *ENSEMBLES)]
     assert [text for text in (*titles, "no_face", "no_sound") if text not in page] == []
     summaries = first.summaries(first.first_output)
     assert set(summaries) == set(PER_CLIP)
@@ -154,6 +174,12 @@ def test_a_second_run_runs_nothing(first):
     assert "Running stage" not in output
 
 
+USERS = {
+    method: {f"train_ensemble@{name}" for name, own in SECTIONS["train_ensemble"].items() if own["fusion"] == method}
+    for method in METHODS
+}
+"""By fusion: the ensembles that use its parameters."""
+
 EDITS = [
     (("sample", "seed"), 99, {"sample"}),
     (("ingest", "min_clips"), 19, {"ingest"}),
@@ -163,12 +189,18 @@ EDITS = [
     (("quality", "sheet_frames"), 4, {"quality"}),
     (("finetune_vgg", "jitter", "flip"), False, {"finetune_vgg"}),
     (("extract_vgg", "rectified"), False, {"extract_vgg"}),
-    (("finetune_c3d", "temperature", "first"), 4.0, {"finetune_c3d"}),
-    (("extract_c3d", "overlaps", 1), 4, {"extract_c3d"}),
+    (("finetune_c3d", "weighted", "temperature", "first"), 4.0, {"finetune_c3d@weighted"}),
+    (("extract_c3d", "weighted", "overlaps", 1), 4, {"extract_c3d@weighted"}),
     (("extract_audio", "sample_rate"), 8000, {"extract_audio"}),
-    *(((("train_temporal", m, "fit", "seed"), 9, {f"train_temporal@{m}"})) for m in MODELS),
-    (("train_temporal", "audio_svm", "seed"), 9, {"train_temporal@audio_svm"}),
-    *((("train_fusion", m, "models"), ["vgg_lstm", "audio_mlp"], {f"train_fusion@{m}"}) for m in METHODS),
+    (("train_temporal", "vgg_lstm", "layers"), 2, {"train_temporal@vgg_lstm", "evaluate"}),
+    (("train_temporal", "vgg_maximum", "take"), "mean", {"train_temporal@vgg_maximum", "evaluate"}),
+    (("train_temporal", "audio_svm", "c"), [1.0], {"train_temporal@audio_svm", "evaluate"}),
+    *(
+        (("train_fusion", m, "models"), ["vgg_lstm", "audio_mlp"], {f"train_fusion@{m}", "evaluate", *USERS.get(m, ())})
+        for m in METHODS
+    ),
+    *((("train_ensemble", e, "members"), ["audio_mlp"], {f"train_ensemble@{e}", "evaluate"}) for e in ENSEMBLES),
+    (("leave_one_out", "subjects"), [], set()),
     (("evaluate", "strip_faces"), 3, {"evaluate"}),
     (("runtime", "workers"), 1, set()),
     (("runtime", "max_failed"), 0.9, set()),
@@ -191,9 +223,22 @@ def test_a_changed_parameter_changes_exactly_the_stages_that_read_it(first, monk
     assert set(changed) == stages
 
 
+def test_another_seed_runs_every_training_behind_the_features_again(first, monkeypatch):
+    monkeypatch.chdir(first.folder)
+    file = first.folder / "params.yaml"
+    before = file.read_text()
+    try:
+        first.edit("training", "seeds", value=[1, 3])
+        with Repo() as repository:
+            changed = {name.split("@")[0] for name in repository.status()}
+    finally:
+        file.write_text(before)
+    assert changed == {"train_temporal", "train_fusion", "train_ensemble", "evaluate"}
+
+
 def test_every_section_of_the_parameters_has_an_edit(first):
     sections = set(yaml.safe_load((first.folder / "params.yaml").read_text()))
-    assert sections - {keys[0] for keys, _, _ in EDITS} == set()
+    assert sections - {keys[0] for keys, _, _ in EDITS} == {"training"}
 
 
 def test_a_changed_fusion_runs_that_fusion_and_evaluate_only(first):
@@ -201,10 +246,12 @@ def test_a_changed_fusion_runs_that_fusion_and_evaluate_only(first):
     first.edit("train_fusion", "moddrop", "drop_probability", value=0.5)
     output = first.repro()
     ran = [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")]
-    assert ran == ["train_fusion@moddrop", "evaluate"]
+    users = ["submission_2", "submission_3", "submission_5"]
+    assert ran == ["train_fusion@moddrop", *(f"train_ensemble@{name}" for name in users), "evaluate"]
     changed = {path for path, md5 in first.outputs().items() if before[path] != md5}
     assert "data/train_fusion/moddrop" in changed
-    assert all(path.startswith(("data/train_fusion/moddrop", "reports/")) for path in changed)
+    own = ("data/train_fusion/moddrop", *(f"data/train_ensemble/{name}" for name in users), "reports/")
+    assert all(path.startswith(own) for path in changed)
     first.edit("train_fusion", "moddrop", "drop_probability", value=0.3)
     first.repro()
     assert first.outputs() == before
@@ -249,7 +296,7 @@ def test_an_added_clip_costs_its_own_work(first):
     output = first.repro()
     assert {counts.split(",")[0] for counts in first.summaries(output).values()} == {"1 computed"}
     assert "finetune_vgg: reused" in output
-    assert "finetune_c3d: reused" in output
+    assert all(f"finetune_c3d_{network}: reused" in output for network in ("weighted", "central", "random"))
 
 
 @pytest.mark.parametrize(

@@ -90,7 +90,8 @@ def c3d_clip(files: Sequence[Path], params: ExtractC3dParams, runtime: RuntimePa
     """fc7 and scores of every window of a clip, one group per overlap k.
 
     `overlap_<k>/features` (w, d), `/scores` (w, 7), `/start` (w,) as positions in the face sequence, `/padded` (w,).
-    A window of several overlaps is computed once. `files`: the clip's face sequence, the network. Without a face all
+    With `params.flipped` also `overlap_<k>/flipped/features` and `/scores`, of the mirrored faces. A window of several
+    overlaps is computed once. `files`: the clip's face sequence, the network. Without a face all
     have length 0.
     """
     track, weights = files
@@ -98,13 +99,15 @@ def c3d_clip(files: Sequence[Path], params: ExtractC3dParams, runtime: RuntimePa
     faces = read_faces(track, network.preprocessing.pixels)
     starts = {k: window_starts(len(faces), k) for k in params.overlaps}
     every = np.unique(np.concatenate([*starts.values(), np.zeros(0, int)]))
-    windows = prepared_windows(network, faces, window_frames(len(faces), every), runtime.batch)
-    features, scores = describe(network, windows, params.rectified)
     arrays = {}
+    for prefix, shown in {"": faces, "flipped/": faces[:, :, ::-1]}.items() if params.flipped else [("", faces)]:
+        windows = prepared_windows(network, shown, window_frames(len(faces), every), runtime.batch)
+        features, scores = describe(network, windows, params.rectified)
+        for k, own in starts.items():
+            rows = np.searchsorted(every, own)
+            arrays[f"overlap_{k}/{prefix}features"] = features[rows]
+            arrays[f"overlap_{k}/{prefix}scores"] = scores[rows]
     for k, own in starts.items():
-        rows = np.searchsorted(every, own)
-        arrays[f"overlap_{k}/features"] = features[rows]
-        arrays[f"overlap_{k}/scores"] = scores[rows]
         arrays[f"overlap_{k}/start"] = own.astype(np.int32)
         arrays[f"overlap_{k}/padded"] = padded_frames(len(faces), own).astype(np.int32)
     return Artifact(

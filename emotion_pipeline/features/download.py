@@ -21,15 +21,15 @@ log = logging.getLogger(__name__)
 NETWORKS: dict[str, Callable[[int], FaceNetwork]] = {"vgg_face": VGGFace, "c3d": C3D}
 """Builders by name, to be called with the number of classes."""
 
-STAGES = {"vgg_face": "finetune_vgg", "c3d": "finetune_c3d"}
-"""The stage that starts from a network's file."""
+SECTIONS = {"vgg_face": "finetune_vgg", "c3d": "finetune_c3d.weighted"}
+"""The section of params.yaml that names a network's file."""
 
 
 def listing(folder: Path) -> str:
     """What each network can start from, where it is published, under which licence, and what is in `folder`."""
     lines = []
-    for network, stage in STAGES.items():
-        lines.append(f"{network}: one of these in `{stage}.weights`")
+    for network, section in SECTIONS.items():
+        lines.append(f"{network}: one of these in `{section}.weights`")
         for name, record in WEIGHTS.items():
             if record.network == network:
                 path = folder / network / name
@@ -50,7 +50,7 @@ def get(name: str, folder: Path) -> Path:
         log.info("%s: %s", record.address, record.licence)
         with atomic(path) as temporary:
             found = _download(record, temporary, path)
-    log.info("%s: %s; `%s.weights: %s` uses it", path, found, STAGES[record.network], name)
+    log.info("%s: %s; `%s.weights: %s` uses it", path, found, SECTIONS[record.network], name)
     return path
 
 

@@ -71,15 +71,19 @@ class VGGFace(FaceNetwork):
 def vgg_clip(files: Sequence[Path], params: ExtractVggParams, runtime: RuntimeParams) -> Artifact:
     """fc6 and scores of every face of a clip: `features` (t, d), `scores` (t, 7), `frame` (t,) as in the track.
 
+    With `params.flipped` the same of the mirrored faces: `flipped/features`, `flipped/scores`.
     `files`: the clip's face sequence, the network. Without a face all have length 0.
     """
     track, weights = files
     network = _loaded(weights, weights.stat().st_mtime_ns, runtime.device)
     faces = read_faces(track, network.preprocessing.pixels)
-    batches = (faces[i : i + runtime.batch] for i in range(0, len(faces), runtime.batch))
-    features, scores = describe(network, prepared(network, batches), params.rectified)
+    arrays = {"frame": np.asarray(read_array(track, "frame"), np.int32)}
+    for prefix, shown in {"": faces, "flipped/": faces[:, :, ::-1]}.items() if params.flipped else [("", faces)]:
+        batches = (np.ascontiguousarray(shown[i : i + runtime.batch]) for i in range(0, len(faces), runtime.batch))
+        described = describe(network, prepared(network, batches), params.rectified)
+        arrays[f"{prefix}features"], arrays[f"{prefix}scores"] = described
     return Artifact(
-        {"features": features, "scores": scores, "frame": np.asarray(read_array(track, "frame"), np.int32)},
+        arrays,
         {"layer": network.descriptor, "rectified": params.rectified, "width": network.width},
         absent=str(read_attributes(track).get("absent", "")),
     )

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 
 def cross_modality_penalty(
@@ -40,7 +41,9 @@ class ModDropFusion(nn.Module):
     """Concatenated descriptors -> a first layer in n x n blocks -> rectifier -> a second layer.
 
     Neverova et al. 2016 with the alternative of Vielzeuf et al. 2017, section 2.6:  h = W1 [M_1; ...; M_n],
-    W1 kept near its diagonal blocks by `penalty`.  Code: W1 = first.weight, with `hidden` rows for each modality.
+    W1 kept near its diagonal blocks by `penalty`, or, as in the original recipe, at them: `blocked` starts with zeros
+    off the diagonal, which stay zeros until `block(False)`.
+    Code: W1 = first.weight, with `hidden` rows for each modality.
     An absent or dropped modality adds nothing to h: its columns of W1 meet zeros.
     Deviation: in training, a clip never loses all its modalities.
     """
@@ -52,6 +55,7 @@ class ModDropFusion(nn.Module):
         classes: int = 7,
         drop_probability: float = 0.0,
         dropout: float = 0.0,
+        blocked: bool = False,
     ):
         super().__init__()
         self.inputs, self.outputs = dict(widths), [hidden] * len(widths)
@@ -59,6 +63,17 @@ class ModDropFusion(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.first = nn.Linear(sum(widths.values()), sum(self.outputs))
         self.head = nn.Linear(sum(self.outputs), classes)
+        diagonal = torch.block_diag(*(torch.ones(hidden, width) for width in widths.values()))
+        self.diagonal: Tensor
+        self.register_buffer("diagonal", diagonal, persistent=False)
+        self.blocked = blocked
+        if blocked:
+            with torch.no_grad():
+                self.first.weight.mul_(diagonal)
+
+    def block(self, blocked: bool) -> None:
+        """Whether the weights off the diagonal get no gradient, and so stay as they are."""
+        self.blocked = blocked
 
     def forward(
         self,
@@ -69,7 +84,9 @@ class ModDropFusion(nn.Module):
         """Class scores before the softmax. The models' own scores are not used."""
         keep = drop_modalities(present, self.drop_probability) if self.training else present
         parts = [self.dropout(masked(descriptors[n], keep[:, i])) for i, n in enumerate(self.inputs)]
-        return self.head(self.dropout(self.first(torch.cat(parts, dim=1)).relu()))
+        weight = self.first.weight * self.diagonal if self.blocked else self.first.weight
+        hidden = F.linear(torch.cat(parts, dim=1), weight, self.first.bias).relu()
+        return self.head(self.dropout(hidden))
 
     def penalty(self) -> Float[Tensor, ""]:
         """The penalty of the first layer, without gamma."""

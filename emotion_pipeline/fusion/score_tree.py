@@ -10,7 +10,7 @@ from emotion_pipeline.fusion.moddrop import drop_modalities, masked
 
 
 class ScoreTree(nn.Module):
-    """For n modalities and k classes, 2 n + 1 fully connected classifiers on three levels.
+    """For n modalities and k classes, 2 n + 1 classifiers on three levels.
 
     Vielzeuf et al. 2017, section 2.6: (1) a classifier on each modality's features gives k outputs; (2) these, joined
     with the scores of the other modalities (n k values; 21 for three), go through a second classifier per modality;
@@ -19,19 +19,31 @@ class ScoreTree(nn.Module):
     The outputs of levels 1 and 2 are softmax scores, like those they are joined with (the paper does not say; without
     a nonlinearity the tree would be one linear map). An absent modality (or one dropped in training) puts zeros in its
     places on each level: its descriptor and scores are never read, and its own branch ends in zeros.
+    A classifier is one fully connected layer; with `hidden`, one of so many units before it.
     `widths`: descriptor size by modality, in the order of the columns of `present`.
     """
 
     def __init__(
-        self, widths: Mapping[str, int], classes: int = 7, drop_probability: float = 0.0, dropout: float = 0.0
+        self,
+        widths: Mapping[str, int],
+        classes: int = 7,
+        drop_probability: float = 0.0,
+        dropout: float = 0.0,
+        hidden: int | None = None,
     ):
         super().__init__()
         self.names, self.drop_probability = tuple(widths), drop_probability
         self.dropout = nn.Dropout(dropout)
         joined = len(widths) * classes
-        self.features = nn.ModuleDict({name: nn.Linear(width, classes) for name, width in widths.items()})
-        self.joined = nn.ModuleDict({name: nn.Linear(joined, classes) for name in widths})
-        self.last = nn.Linear(joined, classes)
+
+        def classifier(inputs: int) -> nn.Module:
+            if hidden is None:
+                return nn.Linear(inputs, classes)
+            return nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden, classes))
+
+        self.features = nn.ModuleDict({name: classifier(width) for name, width in widths.items()})
+        self.joined = nn.ModuleDict({name: classifier(joined) for name in widths})
+        self.last = classifier(joined)
 
     def forward(
         self,

@@ -4,11 +4,18 @@ All take a mask: the scores of a model that is absent from a clip are never read
 one. A clip without any model gets a row of NaN.
 """
 
+from collections.abc import Sequence
 from itertools import combinations
+from math import comb
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from numpy.random import Generator
+
+from emotion_pipeline.temporal.svm import LinearSvm, fit_svm, svm_scores
+
+MOST_POINTS = 20_000
+"""Of a grid of weights, all of which are tried: seven models in steps of a tenth have 8,008, ten have 92,378."""
 
 
 def majority(scores: Float[np.ndarray, "n m k"], present: Bool[np.ndarray, "n m"]) -> Float[np.ndarray, "n k"]:
@@ -70,26 +77,82 @@ def choose_weights(
 ) -> tuple[Float[np.ndarray, " m"], float]:
     """Weights of the weighted mean by stratified cross-validation, and their accuracy on the folds held out.
 
-    Without each fold in turn, the point of the simplex grid with the highest accuracy on the others is taken; among
-    equals (with few clips, many) the one of the lowest mean negative log score. The result is the mean of the folds'
-    weights: no one clip decides.
+    Without each fold in turn, the weights of the highest accuracy on the others are taken (`best_weights`). The result
+    is the mean of the folds' weights: no one clip decides.
     """
-    grid = simplex_grid(scores.shape[1], steps)
-    right = np.empty((len(grid), len(labels)), dtype=bool)
-    surprise = np.empty((len(grid), len(labels)))
-    for point, weights in enumerate(grid):
-        fused = weighted_mean(scores, present, weights)
-        right[point] = fused.argmax(axis=1) == labels
-        surprise[point] = -np.log(np.maximum(fused[np.arange(len(labels)), labels], 1e-9))
     fold = stratified_folds(labels, folds, rng)
     chosen, held_out = [], np.empty(len(labels), dtype=bool)
     for k in range(folds):
         others = fold != k
-        hits = right[:, others].sum(axis=1)
-        best = np.lexsort((surprise[:, others].mean(axis=1), -hits))[0]
-        chosen.append(grid[best])
-        held_out[~others] = right[best, ~others]
+        chosen.append(best_weights(scores[others], present[others], labels[others], steps))
+        fused = weighted_mean(scores[~others], present[~others], chosen[-1])
+        held_out[~others] = fused.argmax(axis=1) == labels[~others]
     return np.mean(chosen, axis=0), float(held_out.mean())
+
+
+def best_weights(
+    scores: Float[np.ndarray, "n m k"], present: Bool[np.ndarray, "n m"], labels: Int[np.ndarray, " n"], steps: int
+) -> Float[np.ndarray, " m"]:
+    """The point of the simplex grid of the highest accuracy; of equals (with few clips, many) that of the lowest loss.
+
+    Of all points where there are at most `MOST_POINTS`. Of more, by greedy selection with replacement (Caruana et al.
+    2004, "Ensemble selection from libraries of models", section 2): `steps` times the model is added, once more or for
+    the first time, with which the mean over those chosen so far is best. The first of equals throughout.
+    """
+    models = scores.shape[1]
+    if comb(steps + models - 1, steps) <= MOST_POINTS:
+        grid = simplex_grid(models, steps)
+        return grid[_best_of(scores, present, labels, grid)]
+    counts = np.zeros(models)
+    for _ in range(steps):
+        counts[_best_of(scores, present, labels, counts + np.eye(models))] += 1
+    return counts / steps
+
+
+def _best_of(
+    scores: Float[np.ndarray, "n m k"],
+    present: Bool[np.ndarray, "n m"],
+    labels: Int[np.ndarray, " n"],
+    weights: Float[np.ndarray, "g m"],
+) -> int:
+    """Which weights give the highest accuracy; of equals the ones of the lowest mean negative log score."""
+    right, surprise = np.empty(len(weights)), np.empty(len(weights))
+    for g, own in enumerate(weights):
+        fused = weighted_mean(scores, present, own)
+        right[g] = (fused.argmax(axis=1) == labels).sum()
+        surprise[g] = -np.log(np.maximum(fused[np.arange(len(labels)), labels], 1e-9)).mean()
+    return int(np.lexsort((surprise, -right))[0])
+
+
+def choose_svm(
+    scores: Float[np.ndarray, "n m k"],
+    present: Bool[np.ndarray, "n m"],
+    labels: Int[np.ndarray, " n"],
+    cs: Sequence[float],
+    folds: int,
+    rng: Generator,
+    seed: int,
+) -> tuple[LinearSvm, list[tuple[float, float]]]:
+    """A linear SVM on the scores of all models, side by side; and (C, accuracy on the folds held out) of all tried.
+
+    C is that of the highest accuracy in stratified cross-validation, the smallest of equals; the machine is then fitted
+    on all clips.
+    """
+    values, fold = svm_inputs(scores, present), stratified_folds(labels, folds, rng)
+    tried: list[tuple[float, float]] = []
+    for c in sorted(cs):
+        right = np.empty(len(labels), dtype=bool)
+        for k in range(folds):
+            svm = fit_svm(values[fold != k], labels[fold != k], c, seed)
+            right[fold == k] = svm_scores(svm, values[fold == k]).argmax(axis=1) == labels[fold == k]
+        tried.append((c, float(right.mean())))
+    best = max(tried, key=lambda pair: (pair[1], -pair[0]))[0]
+    return fit_svm(values, labels, best, seed), tried
+
+
+def svm_inputs(scores: Float[np.ndarray, "n m k"], present: Bool[np.ndarray, "n m"]) -> Float[np.ndarray, "n mk"]:
+    """The scores of all models side by side, zeros for an absent one."""
+    return _filled(scores, present).reshape(len(scores), -1)
 
 
 def _filled(scores: Float[np.ndarray, "n m k"], present: Bool[np.ndarray, "n m"]) -> Float[np.ndarray, "n m k"]:

@@ -10,18 +10,33 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from emotion_pipeline.clips import Clip, class_table
 from emotion_pipeline.emotions import EMOTIONS
 from emotion_pipeline.params import EvaluateParams
-from emotion_pipeline.report import figures, tables
+from emotion_pipeline.report import figures, paper, tables
 from emotion_pipeline.report.faces import face_summary, read_sheet
-from emotion_pipeline.report.sources import MODELS, Row, Sources
+from emotion_pipeline.report.sources import Answers, Model, Row, Sources
 
-KINDS = {"temporal": "Single modalities", "fusion": "Fusions", "baseline": "Comparison"}
+KINDS = {
+    "temporal": "Single modalities",
+    "fusion": "Fusions",
+    "ensemble": "Ensembles",
+    "baseline": "Comparisons: no sequence model, or another classifier",
+}
+DRAWN = ("temporal", "fusion", "ensemble")
+"""Kinds in the figure of accuracies."""
 
 
-def page(sources: Sources, accuracies: Sequence[Row], faces: Sequence[Row], params: EvaluateParams) -> str:
+def page(
+    sources: Sources,
+    accuracies: Sequence[Row],
+    left_out: Sequence[Row],
+    faces: Sequence[Row],
+    params: EvaluateParams,
+) -> str:
     """The whole page. Every text from outside is escaped."""
     shown: list[str] = [split for split in ("val", "test") if split in sources.rows] or [sources.reported]
     chances = {split: tables.chance(sources, split) for split in shown}
-    bars = figures.accuracy_bars(sources.models, accuracies, shown, {s: c[0] for s, c in chances.items()})
+    drawn = [model for model in sources.models if model.kind in DRAWN]
+    bars = figures.accuracy_bars(drawn, accuracies, shown, {s: c[0] for s, c in chances.items()})
+    models = {model.name: model for model in sources.models}
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -33,9 +48,13 @@ def page(sources: Sources, accuracies: Sequence[Row], faces: Sequence[Row], para
     return environment.get_template("page.html").render(
         title=params.title,
         params=params,
-        kinds=KINDS,
+        kinds={kind: title for kind, title in KINDS.items() if kind in {model.kind for model in sources.models}},
         models=sources.models,
-        titles={name: title for titles in MODELS.values() for name, title in titles.items()},
+        titles={name: model.title for name, model in models.items()},
+        seeds=len(sources.models[0].scores),
+        papers=_papers(sources, accuracies, left_out),
+        table_1=tables.class_counts(sources),
+        figure_7=paper.FIGURE_7,
         splits=shown,
         reported=sources.reported,
         numbers={(row["model"], row["split"]): row for row in accuracies},
@@ -43,7 +62,7 @@ def page(sources: Sources, accuracies: Sequence[Row], faces: Sequence[Row], para
         tops=_tops(accuracies, sources.reported),
         chances=chances,
         bars=data_uri(bars, "svg+xml"),
-        matrices=[_matrix(sources, i) for i in range(len(sources.models))],
+        matrices=[_matrix(sources, model) for model in drawn],
         classes=class_table(sources.clips),
         counts=_counts(sources),
         emotions=EMOTIONS,
@@ -68,8 +87,22 @@ def data_uri(content: bytes, kind: str) -> str:
     return f"data:image/{kind};base64,{b64encode(content).decode()}"
 
 
+def _papers(sources: Sources, accuracies: Sequence[Row], left_out: Sequence[Row]) -> list[dict[str, Any]]:
+    """The paper's tables over the splits, and over all subjects that were left out once."""
+    both: list[tuple[Answers | None, Sequence[Row]]] = [(sources, accuracies), (sources.left_out, left_out)]
+    return [
+        {
+            "answers": answers,
+            "tables": [(n, paper.TITLES[n], tables.paper_table(n, rows)) for n in paper.ROWS],
+            "compared": tables.compared_fusions(answers, rows),
+        }
+        for answers, rows in both
+        if answers
+    ]
+
+
 def _tops(accuracies: Sequence[Row], split: str) -> dict[str, list[Row]]:
-    return {kind: tables.best(accuracies, split, (kind,)) for kind in KINDS}
+    return {kind: best for kind in KINDS if (best := tables.best(accuracies, split, (kind,)))}
 
 
 def _counts(sources: Sources) -> dict[str, Any]:
@@ -83,15 +116,14 @@ def _counts(sources: Sources) -> dict[str, Any]:
     }
 
 
-def _matrix(sources: Sources, i: int) -> dict[str, Any]:
-    """One confusion matrix: per row the class, its number of clips, and per cell count and share."""
-    model = sources.models[i]
+def _matrix(sources: Sources, model: Model) -> dict[str, Any]:
+    """One confusion matrix: per row the class, its number of clips, and per cell count (over all seeds) and share."""
     counts = tables.confusion_with_absent(sources, model)
     silent = bool(counts[:, -1].any())
     rows = []
     for name, line in zip(EMOTIONS, counts.tolist(), strict=True):
         n, cells = sum(line), line if silent else line[:-1]
-        rows.append((name, n, [(count, count / n if n else 0.0) for count in cells]))
+        rows.append((name, n // len(model.scores), [(count, count / n if n else 0.0) for count in cells]))
     return {"model": model, "silent": silent, "rows": rows}
 
 

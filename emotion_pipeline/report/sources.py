@@ -12,31 +12,20 @@ from emotion_pipeline.clips import SPLITS, Clip, UserError, labels_of, read_mani
 from emotion_pipeline.emotions import EMOTIONS
 from emotion_pipeline.failures import read_failures
 from emotion_pipeline.metrics import predicted_labels
-from emotion_pipeline.scorefile import ScoreTable, read_scores
+from emotion_pipeline.params import Params
+from emotion_pipeline.report.paper import title_of
+from emotion_pipeline.scorefile import ScoreTable, read_scores, seed_folder
 
-MODELS = {
-    "temporal": {
-        "vgg_lstm": "VGG-LSTM",
-        "c3d_lstm": "C3D-LSTM",
-        "c3d_lstm_overlap8": "C3D-LSTM, overlap 8",
-        "audio_mlp": "Audio perceptron",
-    },
-    "fusion": {
-        "majority": "Majority vote",
-        "mean": "Mean",
-        "max": "Maximum",
-        "weighted_mean": "Weighted mean",
-        "moddrop": "ModDrop",
-        "score_tree": "Score tree",
-    },
-    "baseline": {"audio_svm": "Audio linear SVM"},
+STAGES = {
+    "temporal": "train_temporal",
+    "baseline": "train_temporal",
+    "fusion": "train_fusion",
+    "ensemble": "train_ensemble",
 }
-"""By kind (a key of metrics.json) the names of the models, in the order shown, and how they are written."""
+"""The stage that trains each kind (a key of metrics.json), in the order shown."""
 
-STAGES = {"temporal": "train_temporal", "fusion": "train_fusion", "baseline": "train_temporal"}
-"""The stage that trains each kind."""
-
-PER_CLIP = ("ingest", "detect", "align", "track", "quality", "extract_vgg", "extract_c3d", "extract_audio")
+C3D_STAGES = ("extract_c3d_weighted", "extract_c3d_central", "extract_c3d_random")
+PER_CLIP = ("ingest", "detect", "align", "track", "quality", "extract_vgg", *C3D_STAGES, "extract_audio")
 """Stages that list the clips they could not use."""
 
 Row = dict[str, str | int | float | None]
@@ -44,16 +33,20 @@ Row = dict[str, str | int | float | None]
 
 @dataclass(frozen=True)
 class Model:
-    """The answers of one model: row i belongs to clip i of the manifest."""
+    """The answers of one model, trained with s seeds: column i belongs to clip i of the manifest."""
 
     kind: str
     name: str
-    title: str
-    scores: Float[np.ndarray, "n k"]
+    scores: Float[np.ndarray, "s n k"]
     present: Bool[np.ndarray, " n"]
 
     @property
-    def predicted(self) -> Int[np.ndarray, " n"]:
+    def title(self) -> str:
+        """Its name as it is shown."""
+        return title_of(self.name)
+
+    @property
+    def predicted(self) -> Int[np.ndarray, "s n"]:
         """Class of every clip, `NO_PREDICTION` where the modality is absent."""
         return predicted_labels(self.scores, self.present)
 
@@ -68,18 +61,13 @@ class History:
 
 
 @dataclass(frozen=True)
-class Sources:
-    """All that the report shows, but for the faces, which stay in their files."""
+class Answers:
+    """What every model says of the same clips."""
 
     clips: tuple[Clip, ...]
     rows: dict[str, Int[np.ndarray, " _"]]  # of the labelled clips, by split; only splits that have some
     truth: Int[np.ndarray, " n"]  # class, -1 without a label
     models: tuple[Model, ...]
-    histories: tuple[History, ...]
-    still_accuracy: tuple[dict[str, str], ...]  # rows of finetune_vgg's accuracy.csv
-    failures: tuple[Row, ...]  # stage, clip_id, reason, detail
-    tracks: Path
-    quality: Path
 
     @property
     def reported(self) -> str:
@@ -87,22 +75,43 @@ class Sources:
         return list(self.rows)[-1]
 
 
-def read_sources(data: Path) -> Sources:
+@dataclass(frozen=True)
+class Sources(Answers):
+    """All that the report shows, but for the faces, which stay in their files."""
+
+    left_out: Answers | None  # of the clips of all subjects that were left out once, all in test
+    histories: tuple[History, ...]
+    still_accuracy: tuple[dict[str, str], ...]  # rows of finetune_vgg's accuracy.csv
+    failures: tuple[Row, ...]  # stage, clip_id, reason, detail
+    tracks: Path
+    quality: Path
+
+
+def kinds_of(params: Params) -> dict[str, str]:
+    """Every model of params.yaml by name -> its kind, in the order shown."""
+    baselines = {name: model.model in ("scores", "svm") for name, model in params.train_temporal.items()}
+    names = {
+        "temporal": [name for name, baseline in baselines.items() if not baseline],
+        "baseline": [name for name, baseline in baselines.items() if baseline],
+        "fusion": list(type(params.train_fusion).model_fields),
+        "ensemble": list(params.train_ensemble),
+    }
+    return {name: kind for kind in STAGES for name in names[kind]}
+
+
+def read_sources(data: Path, params: Params) -> Sources:
     """Read the stages' folders in `data`. Raises UserError where no clip has a label or a file belongs elsewhere."""
-    clips = tuple(read_manifest(data / "ingest" / "clips.csv"))
-    rows, truth = _labelled(clips)
-    if not rows:
+    own = read_answers(data, params)
+    if not own.rows:
         raise UserError(f"{data}/ingest/clips.csv: no clip of a split has a label: nothing to evaluate")
+    folds = [read_answers(data / "leave_one_out" / subject, params) for subject in params.leave_one_out.subjects]
     return Sources(
-        clips,
-        rows,
-        truth,
-        tuple(
-            _model(kind, name, title, data / STAGES[kind] / name / "scores.h5", clips)
-            for kind, titles in MODELS.items()
-            for name, title in titles.items()
-        ),
-        tuple(_histories(data)),
+        own.clips,
+        own.rows,
+        own.truth,
+        own.models,
+        pooled(folds) if folds else None,
+        tuple(_histories(data, params)),
         tuple(_csv_rows(data / "finetune_vgg" / "accuracy.csv")[1]),
         tuple(
             {"stage": stage, "clip_id": clip_id, "reason": error.reason, "detail": error.detail}
@@ -114,6 +123,28 @@ def read_sources(data: Path) -> Sources:
     )
 
 
+def read_answers(data: Path, params: Params) -> Answers:
+    """The scores in `data` of all models of params.yaml."""
+    clips = tuple(read_manifest(data / "ingest" / "clips.csv"))
+    models = (
+        _model(kind, name, data / STAGES[kind] / name, clips, params.training.seeds)
+        for name, kind in kinds_of(params).items()
+    )
+    return Answers(clips, *_labelled(clips), tuple(models))
+
+
+def pooled(folds: Sequence[Answers]) -> Answers:
+    """The labelled test clips of all folds together, each as its own fold's models see it."""
+    rows = [fold.rows.get("test", np.zeros(0, np.int64)) for fold in folds]
+    clips = tuple(fold.clips[i] for fold, own in zip(folds, rows, strict=True) for i in own)
+    models = []
+    for same in zip(*(fold.models for fold in folds), strict=True):
+        scores = np.concatenate([model.scores[:, own] for model, own in zip(same, rows, strict=True)], axis=1)
+        present = np.concatenate([model.present[own] for model, own in zip(same, rows, strict=True)])
+        models.append(Model(same[0].kind, same[0].name, scores, present))
+    return Answers(clips, *_labelled(clips), tuple(models))
+
+
 def _labelled(clips: Sequence[Clip]) -> tuple[dict[str, np.ndarray], np.ndarray]:
     labels = labels_of(clips, SPLITS)
     truth = np.array([labels.get(c.clip_id, -1) for c in clips], dtype=np.int64)
@@ -121,9 +152,10 @@ def _labelled(clips: Sequence[Clip]) -> tuple[dict[str, np.ndarray], np.ndarray]
     return {split: rows for split, rows in of.items() if len(rows)}, truth
 
 
-def _model(kind: str, name: str, title: str, path: Path, clips: Sequence[Clip]) -> Model:
-    scores, present = in_order_of(clips, read_scores(path), path)
-    return Model(kind, name, title, scores, present)
+def _model(kind: str, name: str, folder: Path, clips: Sequence[Clip], seeds: Sequence[int]) -> Model:
+    files = [seed_folder(folder, seed) / "scores.h5" for seed in seeds]
+    tables = [in_order_of(clips, read_scores(path), path) for path in files]
+    return Model(kind, name, np.stack([scores for scores, _ in tables]), tables[0][1])
 
 
 def in_order_of(
@@ -144,10 +176,14 @@ def in_order_of(
     return scores, present
 
 
-def _histories(data: Path) -> list[History]:
-    files = {"VGG-Face, fine-tuned": data / "finetune_vgg", "C3D, fine-tuned": data / "finetune_c3d"}
-    for kind, titles in MODELS.items():
-        files |= {title: data / STAGES[kind] / name for name, title in titles.items()}
+def _histories(data: Path, params: Params) -> list[History]:
+    """Of every training; of the models that are trained with several seeds, with the first."""
+    files = {"VGG-Face, fine-tuned": data / "finetune_vgg"}
+    files |= {
+        f"C3D, {network} windows, fine-tuned": data / f"finetune_c3d_{network}" for network in params.finetune_c3d
+    }
+    for name, kind in kinds_of(params).items():
+        files[title_of(name)] = seed_folder(data / STAGES[kind] / name, params.training.seeds[0])
     read = {title: folder / "history.csv" for title, folder in files.items()}
     histories = [_history(title, path) for title, path in read.items() if path.exists()]  # majority vote has none
     return [history for history in histories if history.columns[history.x]]  # nor has a network taken as it is

@@ -13,22 +13,23 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from emotion_pipeline.clips import Clip, UserError
-from emotion_pipeline.dataset import (
-    Sequences,
-    Standardisation,
-    bucketed,
-    labelled_rows,
-    load_sequences,
-    overlaps_of,
-    padded,
-    standardisation_of,
-    standardise,
-)
+from emotion_pipeline.dataset import bucketed, padded, standardise
 from emotion_pipeline.device import device_of
 from emotion_pipeline.emotions import EMOTIONS
 from emotion_pipeline.modelfile import write_model
-from emotion_pipeline.params import C3dLstmParams, FitParams, LstmParams, MlpParams, Section, SvmParams
+from emotion_pipeline.params import (
+    FitParams,
+    LstmParams,
+    MlpParams,
+    ModelParams,
+    ScoresParams,
+    SvmParams,
+    TemporalParams,
+)
 from emotion_pipeline.scorefile import ScoreTable, write_scores
+from emotion_pipeline.temporal.augment import augmented
+from emotion_pipeline.temporal.baselines import BASELINES
+from emotion_pipeline.temporal.inputs import Data, read_data
 from emotion_pipeline.temporal.lstm import LSTMClassifier
 from emotion_pipeline.temporal.perceptron import AudioPerceptron
 from emotion_pipeline.temporal.svm import choose_c, svm_scores
@@ -48,16 +49,6 @@ class Batch(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Data:
-    """What training may see: the sequences of all clips, but labels (class index) of train and val only."""
-
-    sequences: Sequences
-    train: tuple[Int[np.ndarray, " n"], Int[np.ndarray, " n"]]  # rows, labels
-    val: tuple[Int[np.ndarray, " v"], Int[np.ndarray, " v"]]
-    scaling: Standardisation | None  # measured on train
-
-
-@dataclass(frozen=True)
 class Trained:
     """A fitted model and what it says of the clips that have the modality (rows in their order)."""
 
@@ -68,68 +59,68 @@ class Trained:
 
 
 def train_temporal(
-    name: str, clips: Sequence[Clip], features: Path, params: Section, out: Path, device: str = "auto"
+    name: str,
+    clips: Sequence[Clip],
+    features: Path,
+    params: TemporalParams,
+    seed: int,
+    out: Path,
+    device: str = "auto",
+    checkpoint: Path | None = None,
+    found: int | float | None = None,
 ) -> None:
     """Fit the model of `params` and write `out`/scores.h5, model.safetensors and history.csv.
 
     `features` is the folder of a per-clip stage; the scores are those of all clips. Labels of train fit the model,
-    labels of val stop it (or choose C); no other label is looked at. Raises UserError where the features do not fit.
+    labels of val stop it (or choose C); no other label is looked at. `checkpoint`: as in `training.fit`. `found`
+    (see `training.found_on_val`): trained on train and val together for so many epochs, or with this C. A model without
+    anything to fit leaves scores.h5 alone. Raises UserError where the features do not fit.
     """
     try:
-        data = _data(clips, features, params)
-        trained = TRAINERS[type(params)](data, params, device_of(device))
+        data = read_data(clips, features, params, with_val=found is not None)
+        trained = TRAINERS[type(params)](data, params, seed, device_of(device), checkpoint, found)
     except UserError as error:
         raise UserError(f"train_temporal.{name}: {error}") from error
     present = data.sequences.lengths > 0
     ids = data.sequences.clip_ids
     descriptor = None if trained.descriptor is None else _spread(trained.descriptor, present)
     write_scores(out / "scores.h5", ScoreTable(ids, _spread(trained.scores, present), present, descriptor))
-    write_rows(out / "history.csv", trained.history)
-    scaling = data.scaling
-    tensors = {} if scaling is None else {"standardise.mean": scaling.mean, "standardise.scale": scaling.scale}
-    description = {"model": name, "inputs": data.sequences.width, "classes": EMOTIONS, "params": params.model_dump()}
-    write_model(out / "model.safetensors", {**tensors, **trained.tensors}, description)
+    if trained.history:
+        write_rows(out / "history.csv", trained.history)
+        scaling = data.scaling
+        tensors = {} if scaling is None else {"standardise.mean": scaling.mean, "standardise.scale": scaling.scale}
+        description = {"model": name, "inputs": data.sequences.width, "classes": EMOTIONS, "seed": seed}
+        description["params"] = params.model_dump()
+        write_model(out / "model.safetensors", {**tensors, **trained.tensors}, description)
     log.info("train_temporal.%s: scores of %d clips, %d without the modality", name, len(ids), (~present).sum())
 
 
-def _data(clips: Sequence[Clip], features: Path, params: Section) -> Data:
-    """Read the features and measure their mean and scale on the training clips."""
-    dataset = "features"
-    if isinstance(params, C3dLstmParams):
-        dataset = f"overlap_{params.overlap}/features"
-        there = overlaps_of(features)
-        if params.overlap not in there:
-            raise UserError(
-                f"overlap: {params.overlap} is not among the overlaps {list(there)} in {features};"
-                " take one of those, or add it to extract_c3d.overlaps"
-            )
-    longest = params.max_length if isinstance(params, LstmParams) else 1
-    sequences = load_sequences(features, [c.clip_id for c in clips], dataset, longest)
-    present = sequences.lengths > 0
-    train = labelled_rows(clips, "train", sequences.clip_ids, present)
-    val = labelled_rows(clips, "val", sequences.clip_ids, present)
-    wanted = params.standardise if isinstance(params, LstmParams) else True
-    arrays = [sequences.arrays[i] for i in train[0]]
-    return Data(sequences, train, val, standardisation_of(arrays, sequences.width) if wanted else None)
-
-
-def _network(data: Data, params: LstmParams | MlpParams, device: torch.device) -> Trained:
-    seed_torch(params.fit.seed)
+def _network(
+    data: Data,
+    params: LstmParams | MlpParams,
+    seed: int,
+    device: torch.device,
+    checkpoint: Path | None,
+    found: int | float | None,
+) -> Trained:
+    seed_torch(seed)
+    val = data.val
     model, decayed = _build(params, data.sequences.width)
     model.to(device)
 
     def batches(rows: np.ndarray, labels: np.ndarray, rng: np.random.Generator | None) -> list[Batch]:
         cut = bucketed(data.sequences.lengths[rows], params.fit.batch_clips, rng)
-        return [_batch(data, rows[b], labels[b], device) for b in cut]
+        return [_batch(data, _sequences(data, rows[b], params, rng), labels[b], device) for b in cut]
 
     history = fit(
         model,
         adamw(model, decayed, params.fit.learning_rate, params.fit.weight_decay),
         lambda batch, epoch: _step(model, batch),
-        lambda epoch: batches(*data.train, np.random.default_rng((params.fit.seed, epoch))),
-        lambda: batches(*data.val, None),
-        params.fit.epochs,
+        lambda epoch: batches(*data.train, np.random.default_rng((seed, epoch))),
+        (lambda: batches(*val, None)) if val else None,
+        int(found or params.fit.epochs),
         params.fit.patience,
+        checkpoint=checkpoint,
     )
     scores, descriptor = _predict(model, data, params.fit, device)
     tensors = {f"model.{key}": value.cpu().numpy() for key, value in model.state_dict().items()}
@@ -164,8 +155,18 @@ def _step(model: nn.Module, batch: Batch) -> Step:
     return Step(F.cross_entropy(logits, batch.labels), len(batch.labels), correct)
 
 
-def _batch(data: Data, rows: np.ndarray, labels: np.ndarray, device: torch.device) -> Batch:
-    arrays = [data.sequences.arrays[i] for i in rows]
+def _sequences(
+    data: Data, rows: np.ndarray, params: LstmParams | MlpParams, rng: np.random.Generator | None
+) -> list[np.ndarray]:
+    """The sequences of some clips, with a generator as training sees them."""
+    arrays = data.sequences.arrays
+    if rng is None or isinstance(params, MlpParams):
+        return [arrays[i] for i in rows]
+    mirrored = data.mirrored or (None,) * len(arrays)
+    return [augmented(arrays[i], mirrored[i], params.augment, params.max_length, rng) for i in rows]
+
+
+def _batch(data: Data, arrays: Sequence[np.ndarray], labels: np.ndarray, device: torch.device) -> Batch:
     if data.scaling is not None:
         arrays = [standardise(a, data.scaling) for a in arrays]
     features, lengths = padded(arrays)
@@ -179,21 +180,24 @@ def _predict(
     """Scores and descriptors of all clips that have the modality, in the order of their rows."""
     rows = np.flatnonzero(data.sequences.lengths)
     cut = bucketed(data.sequences.lengths[rows], params.batch_clips)
-    parts = [_run(model, _batch(data, rows[b], np.zeros(len(b), np.int64), device)) for b in cut]
+    arrays = [data.sequences.arrays[i] for i in rows]
+    parts = [_run(model, _batch(data, [arrays[i] for i in b], np.zeros(len(b), np.int64), device)) for b in cut]
     back = np.argsort(np.concatenate(cut))
     descriptor = torch.cat([d for d, _ in parts])[back]
     scores = torch.cat([logits for _, logits in parts])[back].softmax(dim=1)
     return scores.cpu().numpy(), descriptor.cpu().numpy()
 
 
-def _svm(data: Data, params: SvmParams, device: torch.device) -> Trained:
+def _svm(
+    data: Data, params: SvmParams, seed: int, device: torch.device, checkpoint: Path | None, found: int | float | None
+) -> Trained:
     rows = np.flatnonzero(data.sequences.lengths)
     values = np.zeros((len(data.sequences.arrays), data.sequences.width), np.float32)
     values[rows] = np.concatenate([data.sequences.arrays[i] for i in rows])
     if data.scaling is not None:
         values = standardise(values, data.scaling)
-    train, val = [(values[r], labels) for r, labels in (data.train, data.val)]
-    svm, tried = choose_c(train, val, params.c, params.seed)
+    train, val = [(values[r], labels) for r, labels in (data.train, data.val or data.train)]
+    svm, tried = choose_c(train, val, [found] if found else params.c, seed)
     tensors = {"svm.weight": svm.weight, "svm.bias": svm.bias, "svm.classes": svm.classes}
     return Trained(svm_scores(svm, values[rows]), None, tensors, [("c", "val_accuracy"), *tried])
 
@@ -204,9 +208,23 @@ def _spread(values: Float[np.ndarray, "p d"], present: Bool[np.ndarray, " n"]) -
     return everyone
 
 
-TRAINERS: dict[type[Section], Callable[..., Trained]] = {
+def _scores(
+    data: Data,
+    params: ScoresParams,
+    seed: int,
+    device: torch.device,
+    checkpoint: Path | None,
+    found: int | float | None,
+) -> Trained:
+    """Nothing to fit: the scores over time of each clip, joined."""
+    join = BASELINES[params.take]
+    scores = [join(data.sequences.arrays[i]) for i in np.flatnonzero(data.sequences.lengths)]
+    return Trained(np.array(scores, np.float32), None, {}, [])
+
+
+TRAINERS: dict[type[ModelParams], Callable[..., Trained]] = {
+    ScoresParams: _scores,
     LstmParams: _network,
-    C3dLstmParams: _network,
     MlpParams: _network,
     SvmParams: _svm,
 }

@@ -85,7 +85,7 @@ def test_get_downloads_a_file_once(stated, published_at, server, content, tmp_pa
     assert path.read_bytes() == content.read_bytes()
     assert files_in(tmp_path) == [PICKLE]
     assert f"({sha256}...)" in caplog.text if stated else f"this file's is {sha256}" in caplog.text
-    assert "`finetune_c3d.weights: c3d.pickle` uses it" in caplog.text
+    assert "`finetune_c3d.weighted.weights: c3d.pickle` uses it" in caplog.text
     assert f"{PICKLE}: 100%" in capsys.readouterr().err
     download.get(PICKLE, tmp_path)
     assert server.asked == 1

@@ -31,7 +31,7 @@ RNG = np.random.default_rng
 @pytest.fixture
 def c3d_params(params) -> FinetuneC3dParams:
     changes = {"width": 0.03, "learning_rate": 0.002, "batch_windows": 3, "epochs": 7, "weights": None, "overlap": 0}
-    return params.finetune_c3d.model_copy(update=changes | {"windows": "weighted", "uniform_epochs": 1})
+    return params.finetune_c3d["weighted"].model_copy(update=changes | {"windows": "weighted", "uniform_epochs": 1})
 
 
 @pytest.fixture

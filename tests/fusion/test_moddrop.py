@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from emotion_pipeline.fusion.moddrop import ModDropFusion, cross_modality_penalty, drop_modalities
-from emotion_pipeline.fusion.train import gamma
+from emotion_pipeline.fusion.networks import gamma
 from emotion_pipeline.params import GammaParams
 
 WIDTHS = {"face": 4, "c3d": 3, "audio": 5}
@@ -92,6 +92,32 @@ def test_first_layer_has_n_by_n_blocks():
     with torch.no_grad():
         model.first.weight[8:, 4:7] = 2  # audio units from c3d: 4 x 3 weights
     assert model.penalty().item() == pytest.approx(2 * math.sqrt(12))
+
+
+def test_blocked_weights_off_the_diagonal_stay_zeros_until_they_are_released():
+    torch.manual_seed(0)
+    model = ModDropFusion(WIDTHS, hidden=4, blocked=True).train()
+    off = model.diagonal == 0
+    assert off.sum() == 12 * 12 - 4 * 12
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1, weight_decay=0.1)
+    descriptors, scores = batch()
+    everything = torch.ones(6, 3, dtype=torch.bool)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        model(descriptors, scores, everything).square().sum().backward()
+        optimizer.step()
+
+    before = model.first.weight.detach().clone()
+    for _ in range(3):
+        step()
+    assert model.penalty().item() == 0
+    assert (model.first.weight[~off] != before[~off]).all()
+    blocked = model(descriptors, scores, everything)
+    model.block(False)
+    assert torch.equal(model(descriptors, scores, everything), blocked)
+    step()
+    assert (model.first.weight[off] != 0).float().mean() > 0.5
 
 
 def test_modalities_are_dropped_independently_but_never_all():

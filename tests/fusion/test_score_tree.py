@@ -8,10 +8,10 @@ WIDTHS = {"face": 4, "c3d": 3, "audio": 5}
 ALL = torch.ones(6, 3, dtype=torch.bool)
 
 
-@pytest.fixture
-def tree() -> ScoreTree:
+@pytest.fixture(params=[None, 9], ids=["one layer", "hidden"])
+def tree(request) -> ScoreTree:
     torch.manual_seed(1)
-    return ScoreTree(WIDTHS, 7).eval()
+    return ScoreTree(WIDTHS, 7, hidden=request.param).eval()
 
 
 @pytest.fixture
@@ -34,13 +34,22 @@ def branches(tree: ScoreTree, descriptors, scores, present=ALL) -> dict[str, Ten
     return seen
 
 
-def test_widths_of_figure_6(tree):
+def test_widths_of_figure_6():
+    tree = ScoreTree(WIDTHS, 7)
     assert [m.weight.shape for m in tree.features.values()] == [(7, 4), (7, 3), (7, 5)]
     assert [m.weight.shape for m in tree.joined.values()] == [(7, 21)] * 3
     assert tree.last.weight.shape == (7, 21)
     four = ScoreTree({**WIDTHS, "pose": 2}, 7)
     assert {m.weight.shape for m in four.joined.values()} == {(7, 28)}
     assert four.last.weight.shape == (7, 28)
+
+
+def test_a_hidden_width_puts_a_layer_into_each_classifier():
+    tree = ScoreTree(WIDTHS, 7, hidden=9)
+    shapes = [[p.shape for n, p in m.named_parameters() if n.endswith("weight")] for m in tree.features.values()]
+    assert shapes == [[(9, 4), (7, 9)], [(9, 3), (7, 9)], [(9, 5), (7, 9)]]
+    for module in (*tree.joined.values(), tree.last):
+        assert [p.shape for n, p in module.named_parameters() if n.endswith("weight")] == [(9, 21), (7, 9)]
 
 
 def moved(tree, before, after) -> set[str]:
@@ -85,8 +94,10 @@ def test_absent_modality_is_never_read(tree, batch, training):
     assert torch.equal(result, expected)
     result.sum().backward()
     assert all(torch.isfinite(p.grad).all() for p in tree.parameters())
-    assert not tree.features["c3d"].weight.grad.any()
-    assert not tree.joined["c3d"].weight.grad.any()
+    for part in (tree.features["c3d"], tree.joined["c3d"]):
+        weights = [p for name, p in part.named_parameters() if name.endswith("weight")]
+        assert weights
+        assert not any(p.grad.any() for p in weights if p.shape[1] != 9)
 
 
 def test_modalities_are_dropped_in_training_only(batch):

@@ -2,15 +2,20 @@ import numpy as np
 import pytest
 from sklearn.model_selection import StratifiedKFold
 
+from emotion_pipeline.fusion import scores as fusions_of_scores
 from emotion_pipeline.fusion.scores import (
+    best_weights,
+    choose_svm,
     choose_weights,
     majority,
     maximum,
     mean,
     simplex_grid,
     stratified_folds,
+    svm_inputs,
     weighted_mean,
 )
+from emotion_pipeline.temporal.svm import svm_scores
 
 ALL3 = np.ones((1, 3), bool)
 
@@ -110,6 +115,43 @@ def test_weights_are_found():
     assert weights[1] < 0.05
     assert min(weights[0], weights[2]) > 0.2
     assert held_out == 1.0
+
+
+def test_greedy_selection_is_on_the_grid_never_above_its_best_point_and_finds_the_made_case(monkeypatch):
+    rng = np.random.default_rng(4)
+    scores, labels = made_case(rng)
+    cases = [(scores, labels), *((rng.dirichlet(np.ones(7), (40, 3)), rng.choice(7, 40)) for _ in range(5))]
+    for values, truth in cases:
+        present = rng.random(values.shape[:2]) < 0.9
+        exact = best_weights(values, present, truth, 10)
+        with monkeypatch.context() as patch:
+            patch.setattr(fusions_of_scores, "MOST_POINTS", 65)  # three models in tenths: 66
+            greedy = best_weights(values, present, truth, 10)
+        assert greedy.sum() == pytest.approx(1)
+        np.testing.assert_allclose(greedy * 10, (greedy * 10).round(), atol=1e-9)
+        right = [(weighted_mean(values, present, w).argmax(1) == truth).mean() for w in (exact, greedy)]
+        assert right[1] <= right[0]
+        if values is scores:
+            assert right[0] == right[1]
+
+
+def test_of_many_models_the_one_that_is_always_right_gets_the_most_weight():
+    rng = np.random.default_rng(2)
+    labels = rng.choice(7, 60)
+    scores = rng.dirichlet(np.ones(7), (60, 12))  # 646,646 points in tenths
+    scores[:, 5] = 0.02 + 0.86 * np.eye(7)[labels]
+    assert best_weights(scores, np.ones((60, 12), bool), labels, 10).tolist() == np.eye(12)[5].tolist()
+
+
+def test_the_svm_learns_which_model_knows_which_class():
+    rng = np.random.default_rng(4)
+    scores, labels = made_case(rng)
+    present = np.ones((120, 3), bool)
+    svm, tried = choose_svm(scores, present, labels, [10.0, 0.1], 5, rng, 1)
+    assert [c for c, _ in tried] == [0.1, 10.0]
+    assert tried[-1][1] > 0.95
+    new, truth = made_case(np.random.default_rng(5))
+    assert (svm_scores(svm, svm_inputs(new, present)).argmax(axis=1) == truth).mean() > 0.95
 
 
 def test_held_out_accuracy_is_not_that_of_the_choice():

@@ -9,11 +9,13 @@ from emotion_pipeline.clips import Clip, UserError
 from emotion_pipeline.emotions import EMOTIONS
 from emotion_pipeline.fusion import SCORE_FUSIONS
 from emotion_pipeline.fusion.moddrop import cross_modality_penalty
+from emotion_pipeline.fusion.seeds import fuse_ensemble
 from emotion_pipeline.fusion.train import FUSERS, train_fusion
 from emotion_pipeline.metrics import split_metrics
 from emotion_pipeline.modelfile import read_model
-from emotion_pipeline.params import GammaParams, Params, ScoreFusionParams, TrainFusionParams
-from emotion_pipeline.scorefile import ScoreTable, read_scores, rows_of, write_scores
+from emotion_pipeline.params import EnsembleParams, GammaParams, Params, ScoreFusionParams, TrainFusionParams
+from emotion_pipeline.scorefile import REFIT, ScoreTable, read_scores, rows_of, seed_folder, write_scores
+from emotion_pipeline.training import found_on_val
 
 METHODS = tuple(TrainFusionParams.model_fields)
 NOTHING = "test_sad_0"
@@ -71,8 +73,15 @@ def temporal(clips, params, tmp_path_factory) -> Path:
     return folder
 
 
+SEED = 1
+
+
+def folders(temporal: Path) -> dict[str, Path]:
+    return {model: temporal / model for model in MODELS}
+
+
 def fuse(method, clips, temporal, params, out) -> Path:
-    train_fusion(method, clips, temporal, getattr(params.train_fusion, method), out)
+    train_fusion(method, clips, folders(temporal), getattr(params.train_fusion, method), SEED, out)
     return out
 
 
@@ -110,7 +119,7 @@ def test_twice_the_same_bytes_and_test_labels_change_nothing(method, clips, temp
     second = fuse(method, nonsense, temporal, params, tmp_path / "second")
     assert bytes_of(first) == bytes_of(second)
     beside = {"weighted_mean": {"weights.csv"}, "moddrop": {"history.csv", "model.safetensors"}}
-    beside["score_tree"] = beside["moddrop"]
+    beside["score_tree"] = beside["svm"] = beside["moddrop"]
     assert set(bytes_of(first)) == {"scores.h5"} | beside.get(method, set())
 
 
@@ -168,8 +177,53 @@ def test_gamma_shrinks_the_blocks_between_modalities(clips, temporal, params, tm
     norms = []
     for first in (0.0, 2.0):
         fusion = params.train_fusion.moddrop.model_copy(update={"gamma": GammaParams(first=first, factor=1.0)})
-        train_fusion("moddrop", clips, temporal, fusion, tmp_path / str(first))
+        train_fusion("moddrop", clips, folders(temporal), fusion, SEED, tmp_path / str(first))
         tensors, _ = read_model(tmp_path / str(first) / "model.safetensors")
         weight = torch.from_numpy(tensors["model.first.weight"])
         norms.append(cross_modality_penalty(weight, [fusion.hidden] * 3, [10] * 3).item())
     assert norms[1] < 0.5 * norms[0]
+
+
+def test_the_original_recipe_releases_the_blocks_in_time(clips, temporal, params, tmp_path):
+    norms = []
+    for blocked_epochs in (4, 12):  # of 12
+        changes = {"cross_modality": "blocked", "blocked_epochs": blocked_epochs}
+        fusion = params.train_fusion.moddrop.model_copy(update=changes)
+        train_fusion("moddrop", clips, folders(temporal), fusion, SEED, tmp_path / str(blocked_epochs))
+        tensors, _ = read_model(tmp_path / str(blocked_epochs) / "model.safetensors")
+        weight = torch.from_numpy(tensors["model.first.weight"])
+        norms.append(cross_modality_penalty(weight, [fusion.hidden] * 3, [10] * 3).item())
+    assert norms[0] > 0
+    assert norms[1] == 0
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_what_was_found_on_val_is_used_for_models_that_have_learnt_val(method, clips, temporal, params, tmp_path):
+    fusion = getattr(params.train_fusion, method)
+    before = fuse(method, clips, temporal, params, tmp_path / "before")
+    train_fusion(method, clips, folders(temporal), fusion, SEED, tmp_path / "after", before=before)
+    after = bytes_of(tmp_path / "after")
+    if method in ("moddrop", "score_tree"):
+        epochs = after["history.csv"].decode().splitlines()[1:]
+        assert len(epochs) == found_on_val(before / "history.csv")
+        assert all(",nan," in line for line in epochs)
+    else:  # the same weights (as csv has them) or machine on the same scores
+        one, two = (read_scores(folder / "scores.h5").scores for folder in (before, tmp_path / "after"))
+        np.testing.assert_allclose(two, one, atol=1e-5)
+    nonsense = [replace(c, label="disgust") if c.split in ("test", "val") else c for c in clips]
+    if method in ("weighted_mean", "svm"):
+        train_fusion(method, nonsense, folders(temporal), fusion, SEED, tmp_path / "blind", before=before)
+        assert bytes_of(tmp_path / "blind")["scores.h5"] == after["scores.h5"]
+
+
+def test_an_ensemble_of_members_trained_on_train_and_val(clips, temporal, params, tmp_path):
+    """The refitted members know val by heart; the weights are those found with the others."""
+    members = MODELS[:2]
+    for member in members:
+        for folder in (tmp_path / member, tmp_path / member / REFIT):
+            write_scores(seed_folder(folder, SEED) / "scores.h5", read_scores(temporal / member / "scores.h5"))
+    ensemble = EnsembleParams(members=members, fusion="weighted_mean", trained_on="train_val")
+    fuse_ensemble(clips, tmp_path, ensemble, params.train_fusion.weighted_mean, [SEED], tmp_path / "out")
+    weights = [(f / "weights.csv").read_text() for f in (tmp_path / "out/seed_1", tmp_path / "out/train/seed_1")]
+    assert weights[0] == weights[1]
+    assert [line.split(",")[0] for line in weights[0].splitlines()[1:]] == list(members)

@@ -11,12 +11,24 @@ import pytest
 from emotion_pipeline.clips import SPLITS, Clip, write_manifest
 from emotion_pipeline.emotions import EMOTIONS
 from emotion_pipeline.faces.crops import encode_raw
-from emotion_pipeline.params import EvaluateParams
-from emotion_pipeline.report.sources import MODELS, PER_CLIP, STAGES
-from emotion_pipeline.scorefile import ScoreTable, write_scores
+from emotion_pipeline.params import EvaluateParams, Params, load_params
+from emotion_pipeline.report.sources import PER_CLIP, STAGES, kinds_of
+from emotion_pipeline.scorefile import ScoreTable, seed_folder, write_scores
 from emotion_pipeline.store import Artifact, Value, write_artifact
+from tests.conftest import REPOSITORY
 
-PARAMS = EvaluateParams(title="tiny", strip_faces=3, worst_clips=2, bootstrap_samples=200, seed=1)
+SEEDS = (1, 5)
+
+
+def params_of(title: str = "tiny") -> Params:
+    """Those of the sample, but for the report's own, and two seeds."""
+    whole = load_params(REPOSITORY / "params.yaml")
+    own = EvaluateParams(title=title, strip_faces=3, worst_clips=2, bootstrap_samples=200, seed=1)
+    training = whole.training.model_copy(update={"seeds": SEEDS})
+    return whole.model_copy(update={"evaluate": own, "training": training})
+
+
+PARAMS = params_of()
 
 HOSTILE = "<script>alert('x')</script> & \"quotes\""
 
@@ -83,16 +95,17 @@ def write_data(data: Path, clips: Sequence[Clip], answers: dict[str, str | None]
     write_manifest(data / "ingest" / "clips.csv", clips)
     for stage in PER_CLIP:
         write_rows(data / stage / "failures.csv", ("clip_id", "reason", "detail"), [])
-    for kind, titles in MODELS.items():
-        for name in titles:
-            write_scores(data / STAGES[kind] / name / "scores.h5", score_table(answers))
+    for name, kind in kinds_of(PARAMS).items():
+        for seed in SEEDS:
+            write_scores(seed_folder(data / STAGES[kind] / name, seed) / "scores.h5", score_table(answers))
     epochs = [(1, 2.0, 1.9, 0.25), (2, 1.5, 1.8, 0.5)]
-    for name in ("train_temporal/vgg_lstm", "train_temporal/c3d_lstm", "finetune_vgg", "finetune_c3d"):
+    c3d = [f"finetune_c3d_{network}" for network in PARAMS.finetune_c3d]
+    for name in ("train_temporal/vgg_lstm/seed_1", "train_temporal/c3d_lstm/seed_1", "finetune_vgg", *c3d):
         write_rows(data / name / "history.csv", ("epoch", "train_loss", "val_loss", "val_accuracy"), epochs[:1])
     write_rows(
-        data / "train_temporal/vgg_lstm/history.csv", ("epoch", "train_loss", "val_loss", "val_accuracy"), epochs
+        data / "train_temporal/vgg_lstm/seed_1/history.csv", ("epoch", "train_loss", "val_loss", "val_accuracy"), epochs
     )
-    write_rows(data / "train_temporal/audio_svm/history.csv", ("c", "val_accuracy"), [(0.001, 0.5), (0.01, 0.4)])
+    write_rows(data / "train_temporal/audio_svm/seed_1/history.csv", ("c", "val_accuracy"), [(0.001, 0.5), (0.01, 0.4)])
     write_rows(
         data / "finetune_vgg/accuracy.csv",
         ("part", "n", "accuracy", "uar", *EMOTIONS),

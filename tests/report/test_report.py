@@ -15,18 +15,27 @@ import pytest
 
 from emotion_pipeline.clips import UserError
 from emotion_pipeline.emotions import EMOTIONS
-from emotion_pipeline.params import TrainFusionParams, TrainTemporalParams
-from emotion_pipeline.report import evaluate, write_tables
+from emotion_pipeline.report import evaluate, paper, write_tables
 from emotion_pipeline.report.figures import face_strip, strip_clip, training_curves
-from emotion_pipeline.report.sources import MODELS, History, read_sources
-from emotion_pipeline.report.tables import accuracies, best, chance, confusion_with_absent, failures_by_clip
+from emotion_pipeline.report.sources import PER_CLIP, STAGES, History, kinds_of, pooled, read_answers, read_sources
+from emotion_pipeline.report.tables import (
+    accuracies,
+    best,
+    chance,
+    compared_fusions,
+    confusion_with_absent,
+    failures_by_clip,
+    paper_table,
+)
 from emotion_pipeline.scorefile import write_scores
 from tests.report.conftest import (
     ANSWERS,
     CLIPS,
     HOSTILE,
     PARAMS,
+    SEEDS,
     clip,
+    params_of,
     score_table,
     write_data,
     write_rows,
@@ -47,43 +56,52 @@ def reports(data_once: Path) -> Path:
 
 
 def metrics_of(data: Path) -> dict[str, Any]:
-    sources = read_sources(data)
-    write_tables(sources, accuracies(sources, PARAMS), data / "reports")
+    sources = read_sources(data, PARAMS)
+    write_tables(sources, accuracies(sources, PARAMS.evaluate), data / "reports")
     return json.loads((data / "reports" / "metrics.json").read_text())
 
 
 def page_of(data: Path, title: str = "tiny") -> str:
-    evaluate(data, data / "reports", PARAMS.model_copy(update={"title": title}))
+    evaluate(data, data / "reports", params_of(title))
     return (data / "reports" / "report.html").read_text()
 
 
-def test_models_are_those_of_params():
-    assert {*MODELS["temporal"], *MODELS["baseline"]} == set(TrainTemporalParams.model_fields)
-    assert set(MODELS["fusion"]) == set(TrainFusionParams.model_fields)
+def of_kind(kind: str) -> list[str]:
+    return [name for name, own in kinds_of(PARAMS).items() if own == kind]
+
+
+def test_every_model_of_params_has_a_kind_and_every_row_of_the_papers_tables_is_one():
+    kinds = kinds_of(PARAMS)
+    fusions = list(type(PARAMS.train_fusion).model_fields)
+    assert set(kinds) == {*PARAMS.train_temporal, *fusions, *PARAMS.train_ensemble}
+    assert (kinds["vgg_lstm"], kinds["vgg_maximum"], kinds["audio_svm"]) == ("temporal", "baseline", "baseline")
+    assert {name for models in paper.ROWS.values() for name in models} <= set(kinds)
 
 
 def test_metrics_json_counts_an_absent_clip_as_wrong_and_leaves_unlabelled_ones_out(reports: Path):
     text = (reports / "metrics.json").read_text()
     metrics = json.loads(text)
     expected = {
-        "train": {"accuracy": 1.0, "uar": 1.0, "n": 1, "n_present": 1, "accuracy_present": 1.0},
-        "val": {"accuracy": 0.5, "uar": 0.5, "n": 2, "n_present": 2, "accuracy_present": 0.5},
-        "test": {"accuracy": 0.5, "uar": 0.666667, "n": 4, "n_present": 3, "accuracy_present": 0.666667},
+        "train": {"accuracy": 1.0, "sd": 0.0, "uar": 1.0, "n": 1, "n_present": 1, "accuracy_present": 1.0},
+        "val": {"accuracy": 0.5, "sd": 0.0, "uar": 0.5, "n": 2, "n_present": 2, "accuracy_present": 0.5},
+        "test": {"accuracy": 0.5, "sd": 0.0, "uar": 0.666667, "n": 4, "n_present": 3, "accuracy_present": 0.666667},
     }
-    assert metrics == {kind: dict.fromkeys(MODELS[kind], expected) for kind in MODELS}
+    assert metrics == {kind: dict.fromkeys(of_kind(kind), expected) for kind in STAGES}
     assert text == json.dumps(metrics, indent=2, sort_keys=True) + "\n"
 
 
 def test_modality_that_no_clip_of_a_split_has(data: Path):
     silent = score_table({**ANSWERS, "b_val": None, "c_val": None})
-    write_scores(data / "train_temporal" / "audio_mlp" / "scores.h5", silent)
+    for seed in SEEDS:
+        write_scores(data / f"train_temporal/audio_mlp/seed_{seed}/scores.h5", silent)
     val = metrics_of(data)["temporal"]["audio_mlp"]["val"]
-    assert val == {"accuracy": 0.0, "uar": 0.0, "n": 2, "n_present": 0, "accuracy_present": None}
+    assert val == {"accuracy": 0.0, "sd": 0.0, "uar": 0.0, "n": 2, "n_present": 0, "accuracy_present": None}
 
 
 def test_clip_that_a_score_file_lacks_counts_as_absent(data: Path):
     known = {clip_id: answer for clip_id, answer in ANSWERS.items() if clip_id != "d_test"}
-    write_scores(data / "train_fusion" / "mean" / "scores.h5", score_table(known))
+    for seed in SEEDS:
+        write_scores(data / f"train_fusion/mean/seed_{seed}/scores.h5", score_table(known))
     metrics = metrics_of(data)
     assert metrics["fusion"]["mean"]["test"]["accuracy"] == 0.25
     assert metrics["fusion"]["mean"]["test"]["n_present"] == 2
@@ -91,14 +109,14 @@ def test_clip_that_a_score_file_lacks_counts_as_absent(data: Path):
 
 
 def test_clip_that_the_manifest_lacks_is_refused(data: Path):
-    write_scores(data / "train_fusion" / "mean" / "scores.h5", score_table({**ANSWERS, "stranger": "sad"}))
-    with pytest.raises(UserError, match=r"mean/scores\.h5: clip stranger is not in clips\.csv"):
-        read_sources(data)
+    write_scores(data / "train_fusion/mean/seed_1/scores.h5", score_table({**ANSWERS, "stranger": "sad"}))
+    with pytest.raises(UserError, match=r"mean/seed_1/scores\.h5: clip stranger is not in clips\.csv"):
+        read_sources(data, PARAMS)
 
 
 def test_accuracy_csv_has_an_interval_around_each_accuracy(reports: Path):
     rows = table(reports / "accuracy.csv")
-    assert len(rows) == 11 * 3
+    assert len(rows) == len(kinds_of(PARAMS)) * 3
     row = next(r for r in rows if (r["model"], r["split"]) == ("vgg_lstm", "test"))
     assert (float(row["accuracy"]), row["n"], row["n_present"]) == (0.5, "4", "3")
     assert 0 <= float(row["low"]) < 0.5 < float(row["high"]) <= 1
@@ -116,35 +134,85 @@ def test_class_table(reports: Path):
 def test_confusion_csv_is_of_the_test_split(reports: Path):
     rows = table(reports / "confusion" / "score_tree.csv")
     assert [tuple(row.values()) for row in rows] == [
-        ("d_test", "test", "angry", "angry"),
-        ("e_test", "test", "angry", "happy"),
-        ("f_test", "test", "angry", "none"),
-        ("g_test", "test", "happy", "happy"),
+        (clip_id, "test", run, actual, predicted)
+        for run in "01"
+        for clip_id, actual, predicted in (
+            ("d_test", "angry", "angry"),
+            ("e_test", "angry", "happy"),
+            ("f_test", "angry", "none"),
+            ("g_test", "happy", "happy"),
+        )
     ]
 
 
 def test_confusion_matrix_rows_hold_all_labelled_clips(data_once: Path):
-    sources = read_sources(data_once)
+    sources = read_sources(data_once, PARAMS)
     counts = confusion_with_absent(sources, sources.models[0])
     expected = np.zeros((7, 8), int)
-    expected[0, [0, 3, 7]] = 1  # angry: said angry, happy, nothing
-    expected[3, 3] = 1
+    expected[0, [0, 3, 7]] = 2  # of both seeds; angry: said angry, happy, nothing
+    expected[3, 3] = 2
     np.testing.assert_array_equal(counts, expected)
 
 
 def test_predictions_hold_unlabelled_clips_too(reports: Path):
     rows = {row["clip_id"]: row for row in table(reports / "predictions.csv")}
     assert list(rows) == [c.clip_id for c in CLIPS]
-    assert set(rows["a_train"]) == {"clip_id", "split", "label", *MODELS["fusion"]}
+    assert set(rows["a_train"]) == {"clip_id", "split", "label", *of_kind("fusion"), *of_kind("ensemble")}
     assert (rows["h_unlabelled"]["label"], rows["h_unlabelled"]["moddrop"]) == ("", "surprise")
     assert rows["f_test"]["mean"] == "none"
 
 
 def test_chance_is_over_the_classes_that_occur_and_the_commonest_is_taken_from_train(tmp_path: Path):
     clips = [clip("a_train", "train", "happy"), *CLIPS[1:]]
-    sources = read_sources(write_data(tmp_path / "happy", clips, ANSWERS))
+    sources = read_sources(write_data(tmp_path / "happy", clips, ANSWERS), PARAMS)
     assert chance(sources, "test") == (1 / 2, 1 / 4)  # angry (3 clips) and happy (1); train has happy only
     assert chance(sources, "val") == (1 / 2, 0)
+
+
+def test_numbers_are_means_over_the_seeds(data: Path):
+    """The second seed has e_test right and d_test, g_test wrong: 1 of 4 instead of 2."""
+    other = {**ANSWERS, "d_test": "sad", "e_test": "angry", "g_test": "sad"}
+    write_scores(data / "train_fusion/mean/seed_5/scores.h5", score_table(other))
+    sources = read_sources(data, PARAMS)
+    rows = accuracies(sources, PARAMS.evaluate)
+    row = next(row for row in rows if (row["model"], row["split"]) == ("mean", "test"))
+    assert row["accuracy"] == 0.375
+    assert row["sd"] == pytest.approx(0.176777, abs=1e-6)  # of 0.5 and 0.25
+    assert row["accuracy_present"] == 0.5
+    assert row["uar"] == pytest.approx((2 / 3 + 1 / 6) / 2, abs=1e-6)  # (1/3 + 1)/2 and (1/3 + 0)/2
+    shown = {row["model"]: row for row in paper_table(4, rows) if row["split"] == "test"}
+    assert (shown["mean"]["accuracy"], shown["mean"]["paper"], shown["moddrop"]["paper"]) == (0.375, None, 56.66)
+    assert list(shown) == list(paper.ROWS[4])
+
+
+def test_the_two_best_fusions_are_compared_seed_by_seed(data: Path):
+    better = {**ANSWERS, "e_test": "angry"}
+    for seed, answers in zip(SEEDS, (better, ANSWERS), strict=True):
+        write_scores(data / f"train_fusion/moddrop/seed_{seed}/scores.h5", score_table(answers))
+    sources = read_sources(data, PARAMS)
+    compared = compared_fusions(sources, accuracies(sources, PARAMS.evaluate))
+    assert (compared["first"], compared["only_first"], compared["only_second"]) == ("moddrop", 1, 0)
+    assert (compared["lowest"], compared["highest"], compared["p"]) == (1.0, 1.0, 1.0)  # 1 against 0; no difference
+
+
+def test_scores_of_the_unlabelled_test_clips_are_written(reports: Path):
+    rows = {row.pop("clip_id"): row for row in table(reports / "scores" / "submission_7.csv")}
+    assert list(rows) == [c.clip_id for c in CLIPS if c.split == "test"]
+    assert rows["h_unlabelled"]["predicted"] == "surprise"
+    assert float(rows["h_unlabelled"]["surprise"]) == pytest.approx(0.4)
+    assert set(rows["f_test"].values()) == {"none", ""}
+
+
+def test_left_out_subjects_are_pooled_each_as_its_own_fold_sees_it(tmp_path: Path, data_once: Path):
+    """In b's fold b_val is test and its models say sad; in d's fold they say angry of d_test."""
+    for subject, answer in (("b", "sad"), ("d", "angry")):
+        clips = [clip(c.clip_id, "test" if c.subject == subject else "train", c.label) for c in CLIPS]
+        answers = dict.fromkeys(ANSWERS, answer)
+        write_data(tmp_path / subject, clips, answers)
+    both = pooled([read_answers(tmp_path / subject, PARAMS) for subject in "bd"])
+    assert [c.clip_id for c in both.clips] == ["b_val", "d_test"]
+    row = next(r for r in accuracies(both, PARAMS.evaluate) if r["model"] == "mean")
+    assert (row["split"], row["n"], row["accuracy"]) == ("test", 2, 0.5)
 
 
 def test_best_marks_all_equal_ones():
@@ -170,7 +238,7 @@ def test_split_without_labels_is_left_out(
 
 def test_nothing_to_evaluate_is_said(without_labels_of: Callable[..., Path]):
     with pytest.raises(UserError, match=r"clips\.csv: no clip of a split has a label"):
-        read_sources(without_labels_of("train", "val", "test"))
+        read_sources(without_labels_of("train", "val", "test"), PARAMS)
 
 
 def test_text_from_outside_is_escaped(tmp_path: Path):
@@ -211,7 +279,8 @@ def test_page_needs_nothing_beside_it(reports: Path):
 def test_same_input_gives_the_same_bytes(data_once: Path, reports: Path, tmp_path: Path):
     evaluate(data_once, tmp_path / "again", PARAMS)
     files = [str(f.relative_to(reports)) for f in reports.rglob("*") if f.is_file()]
-    assert len(files) == 7 + 11 + len(CLIPS)
+    models, ensembles, tables = len(kinds_of(PARAMS)), len(PARAMS.train_ensemble), 6
+    assert len(files) == 8 + models + ensembles + tables + len(CLIPS)
     assert filecmp.cmpfiles(reports, tmp_path / "again", files, shallow=False) == (files, [], [])
 
 
@@ -221,9 +290,10 @@ def test_failures_are_listed_by_stage_and_joined_by_clip_on_the_page(data: Path)
     page = page_of(data)
     rows = [tuple(row.values()) for row in table(data / "reports" / "failures.csv")]
     assert rows == [("track", "f_test", "no_face", "in none"), ("extract_vgg", "f_test", "no_face", "in none")]
-    joined = failures_by_clip(read_sources(data).failures)
+    joined = failures_by_clip(read_sources(data, PARAMS).failures)
     assert joined == [("f_test", "no_face", "in none", ["track", "extract_vgg"])]
-    assert "None in ingest, detect, align, quality, extract_c3d, extract_audio." in page
+    silent = [stage for stage in PER_CLIP if stage not in ("track", "extract_vgg")]
+    assert f"None in {', '.join(silent)}." in page
 
 
 def test_no_failures(reports: Path):
@@ -268,7 +338,7 @@ def test_a_network_that_was_taken_as_it_is_has_no_training_curve(reports: Path, 
     write_rows(data / "finetune_vgg/history.csv", ("epoch", "train_loss", "val_loss", "val_accuracy"), [])
     page = page_of(data)
     assert "VGG-Face, fine-tuned" not in page
-    assert "C3D, fine-tuned" in page
+    assert "C3D, weighted windows, fine-tuned" in page
 
 
 @pytest.mark.parametrize(

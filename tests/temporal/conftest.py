@@ -4,10 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.special import softmax
 
 from emotion_pipeline.clips import Clip
 from emotion_pipeline.emotions import EMOTIONS
-from emotion_pipeline.params import Params, TrainTemporalParams
+from emotion_pipeline.params import Params, TemporalParams
 from emotion_pipeline.store import Artifact, write_artifact
 
 WIDTH = 12
@@ -27,9 +28,14 @@ def clips() -> list[Clip]:
     return [*made, *(Clip(f"zz_{i}", "", "test", "", "") for i in range(3))]
 
 
+def scores_of(features: np.ndarray, pattern: np.ndarray) -> np.ndarray:
+    """Softmax scores (t, 7) by the distance to each class's pattern."""
+    return softmax(-((features[:, None] - pattern) ** 2).sum(axis=2) / 8, axis=1).astype(np.float32)
+
+
 @pytest.fixture(scope="session")
 def features(clips: list[Clip], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """data/ with extract_vgg, extract_c3d, extract_audio: the class is visible, with noise."""
+    """data/ with extract_vgg, extract_c3d_weighted, extract_audio: the class is visible, with noise."""
     data, rng = tmp_path_factory.mktemp("data"), np.random.default_rng(7)
     pattern = rng.standard_normal((7, WIDTH))
     for clip in clips:
@@ -41,10 +47,15 @@ def features(clips: list[Clip], tmp_path_factory: pytest.TempPathFactory) -> Pat
             return (pattern[kind] + rng.standard_normal((n, WIDTH)) * 0.7).astype(np.float32)
 
         absent = "no_face: in none of 9 frames" if clip.clip_id == NO_FACE else ""
-        windows = {f"overlap_{k}/features": draw(n) for k, n in ((0, 1 + steps // 16), (8, 1 + steps // 8))}
+        windows = {}
+        for k, n in ((0, 1 + steps // 16), (8, 1 + steps // 8)):
+            windows |= {f"overlap_{k}/features": draw(n), f"overlap_{k}/scores": scores_of(draw(n), pattern)}
         for stage, arrays in (
-            ("extract_vgg", {"features": draw(steps)}),
-            ("extract_c3d", windows),
+            (
+                "extract_vgg",
+                {"features": draw(steps), "scores": scores_of(draw(steps), pattern), "flipped/features": draw(steps)},
+            ),
+            ("extract_c3d_weighted", windows),
             ("extract_audio", {"features": draw(1)}),
         ):
             if clip.clip_id == FAILED:
@@ -55,15 +66,18 @@ def features(clips: list[Clip], tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 @pytest.fixture(scope="session")
-def small(params: Params) -> TrainTemporalParams:
-    """The parameters of the sample, with few units and epochs."""
+def small(params: Params) -> dict[str, TemporalParams]:
+    """Parameters of the sample, with few units and epochs: a model of each kind."""
     all_ = params.train_temporal
-    fit = all_.vgg_lstm.fit.model_copy(update={"epochs": 12, "patience": 12, "learning_rate": 0.01})
+    fit = all_["vgg_lstm"].fit.model_copy(update={"epochs": 12, "patience": 12, "learning_rate": 0.01})
     size = {"hidden": 16, "descriptor": 9, "fit": fit}
-    return TrainTemporalParams(
-        vgg_lstm=all_.vgg_lstm.model_copy(update={**size, "max_length": 15, "standardise": True}),
-        c3d_lstm=all_.c3d_lstm.model_copy(update=size),
-        c3d_lstm_overlap8=all_.c3d_lstm_overlap8.model_copy(update={**size, "layers": 2, "bidirectional": True}),
-        audio_mlp=all_.audio_mlp.model_copy(update={"descriptor": 9, "fit": fit}),
-        audio_svm=all_.audio_svm,
-    )
+    two = {**size, "layers": 2, "bidirectional": True}
+    return {
+        "vgg_maximum": all_["vgg_maximum"],
+        "vgg_lstm": all_["vgg_lstm"].model_copy(update={**size, "max_length": 15, "standardise": True}),
+        "c3d_weighted_overlap8": all_["c3d_weighted_overlap8"],
+        "c3d_lstm": all_["c3d_lstm"].model_copy(update=size),
+        "c3d_lstm_overlap8": all_["c3d_lstm_overlap8"].model_copy(update=two),
+        "audio_mlp": all_["audio_mlp"].model_copy(update={"descriptor": 9, "fit": fit}),
+        "audio_svm": all_["audio_svm"],
+    }

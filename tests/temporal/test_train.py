@@ -12,28 +12,24 @@ from emotion_pipeline.dataset import Standardisation, load_sequences, padded, st
 from emotion_pipeline.emotions import EMOTIONS
 from emotion_pipeline.metrics import split_metrics
 from emotion_pipeline.modelfile import read_model
-from emotion_pipeline.params import TrainTemporalParams
 from emotion_pipeline.scorefile import read_scores, rows_of
 from emotion_pipeline.store import Artifact, write_artifact
 from emotion_pipeline.temporal.lstm import LSTMClassifier
+from emotion_pipeline.temporal.seeds import train_seeds
 from emotion_pipeline.temporal.svm import choose_c, fit_svm, svm_scores
 from emotion_pipeline.temporal.train import TRAINERS, train_temporal
+from emotion_pipeline.training import found_on_val
 
 from .conftest import FAILED, LONG, NO_FACE, WIDTH
 
-FOLDER = {
-    "vgg_lstm": "extract_vgg",
-    "c3d_lstm": "extract_c3d",
-    "c3d_lstm_overlap8": "extract_c3d",
-    "audio_mlp": "extract_audio",
-    "audio_svm": "extract_audio",
-}
-MODELS = tuple(FOLDER)
+FITTED = ("vgg_lstm", "c3d_lstm", "c3d_lstm_overlap8", "audio_mlp", "audio_svm")
+MODELS = ("vgg_maximum", "c3d_weighted_overlap8", *FITTED)
+SEED = 1
 
 
 def train(name, clips, features, small, out, **changes) -> Path:
-    params = getattr(small, name).model_copy(update=changes)
-    train_temporal(name, clips, features / FOLDER[name], params, out)
+    params = small[name].model_copy(update=changes)
+    train_temporal(name, clips, features / params.features, params, SEED, out)
     return out
 
 
@@ -41,9 +37,9 @@ def bytes_of(folder: Path) -> dict[str, bytes]:
     return {p.name: p.read_bytes() for p in sorted(folder.iterdir())}
 
 
-def test_every_params_type_has_a_trainer():
-    assert {f.annotation for f in TrainTemporalParams.model_fields.values()} == set(TRAINERS)
-    assert set(TrainTemporalParams.model_fields) == set(MODELS)
+def test_every_params_type_has_a_trainer(small):
+    assert {type(model) for model in small.values()} == set(TRAINERS)
+    assert set(small) == set(MODELS)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -54,7 +50,7 @@ def test_scores_of_all_clips_absent_ones_masked(name, clips, features, small, tm
     np.testing.assert_array_equal(np.isnan(table.scores).all(axis=1), ~table.present)
     np.testing.assert_allclose(table.scores[table.present].sum(axis=1), 1, rtol=1e-5)
     assert table.scores.dtype == np.float32
-    if name != "audio_svm":
+    if name not in ("vgg_maximum", "c3d_weighted_overlap8", "audio_svm"):
         assert table.descriptor.shape == (len(clips), 9)
         np.testing.assert_array_equal(np.isnan(table.descriptor).any(axis=1), ~table.present)
     test = [c for c in clips if c.split == "test" and c.label]
@@ -69,7 +65,61 @@ def test_twice_the_same_bytes_and_test_labels_change_nothing(name, clips, featur
     nonsense = [replace(c, label="disgust") if c.split == "test" else c for c in reversed(clips)]
     second = train(name, nonsense, features, small, tmp_path / "second")
     assert bytes_of(first) == bytes_of(second)
-    assert set(bytes_of(first)) == {"history.csv", "model.safetensors", "scores.h5"}
+    assert set(bytes_of(first)) == {"scores.h5"} | ({"history.csv", "model.safetensors"} if name in FITTED else set())
+
+
+@pytest.mark.parametrize("name", FITTED)
+def test_another_seed_gives_another_model(name, clips, features, small, tmp_path):
+    first = train(name, clips, features, small, tmp_path / "first")
+    params = small[name]
+    train_temporal(name, clips, features / params.features, params, SEED + 1, tmp_path / "second")
+    assert bytes_of(first)["model.safetensors"] != bytes_of(tmp_path / "second")["model.safetensors"]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_with_what_was_found_on_val_the_clips_of_val_are_trained_on_too(name, clips, features, small, tmp_path):
+    params = small[name]
+    folder = features / params.features
+    train_seeds(name, clips, folder, params, [SEED], tmp_path / "train")
+    train_seeds(name, clips, folder, params, [SEED], tmp_path / "both", before=tmp_path / "train")
+    before, after = (bytes_of(tmp_path / part / f"seed_{SEED}") for part in ("train", "both"))
+    if name not in FITTED:
+        assert after == before
+        return
+    rows = list(csv.DictReader(after["history.csv"].decode().splitlines()))
+    found = found_on_val(tmp_path / "train" / f"seed_{SEED}" / "history.csv")
+    if name == "audio_svm":
+        assert [float(row["c"]) for row in rows] == [found]
+    else:
+        assert len(rows) == found
+        assert all(row["val_loss"] == "nan" for row in rows)
+    others = [replace(c, label="disgust" if "happy" in c.clip_id and c.split == "val" else c.label) for c in clips]
+    train_temporal(name, others, folder, params, SEED, tmp_path / "others", found=found)
+    assert bytes_of(tmp_path / "others")["model.safetensors"] != after["model.safetensors"]
+
+
+def test_a_seed_is_trained_once(clips, features, small, tmp_path, caplog):
+    caplog.set_level("INFO")
+    params = small["audio_mlp"]
+    for seeds, trained in (([1], 1), ([1, 2], 1), ([2, 1], 0)):
+        caplog.clear()
+        train_seeds("audio_mlp", clips, features / params.features, params, seeds, tmp_path / "out")
+        assert sum("best epoch" in record.message for record in caplog.records) == trained
+    quick = params.model_copy(update={"dropout": 0.1})
+    train_seeds("audio_mlp", clips, features / params.features, quick, [1], tmp_path / "out")
+    assert any("best epoch" in record.message for record in caplog.records)
+
+
+def test_what_was_found_on_val(tmp_path):
+    file = tmp_path / "history.csv"
+    assert found_on_val(file) == 0
+    file.write_text("epoch,train_loss,val_loss,val_accuracy\n1,3,2,0.1\n2,2,1,0.2\n3,1,1.5,0.9\n")
+    assert found_on_val(file) == 2
+    file.write_text("c,val_accuracy\n0.1,0.5\n1,0.7\n10,0.7\n")
+    assert found_on_val(file) == 1
+    file.write_text("epoch,val_loss\n")
+    with pytest.raises(UserError, match=r"history\.csv: empty"):
+        found_on_val(file)
 
 
 def test_val_and_train_labels_do_change_something(clips, features, small, tmp_path):
@@ -117,13 +167,31 @@ def test_history(clips, features, small, tmp_path):
     assert float(rows[-1]["train_loss"]) < float(rows[0]["train_loss"])
     out = train("audio_svm", clips, features, small, tmp_path / "svm")
     rows = list(csv.DictReader((out / "history.csv").read_text().splitlines()))
-    assert [float(r["c"]) for r in rows] == sorted(small.audio_svm.c)
+    assert [float(r["c"]) for r in rows] == sorted(small["audio_svm"].c)
 
 
 def test_wrong_overlap(clips, features, small, tmp_path):
-    message = r"train_temporal\.c3d_lstm: overlap: 7 is not among the overlaps \[0, 8\].*extract_c3d"
+    message = r"train_temporal\.c3d_lstm: overlap: 7 is not among the overlaps \[0, 8\].*extract_c3d\.weighted"
     with pytest.raises(UserError, match=message):
         train("c3d_lstm", clips, features, small, tmp_path, overlap=7)
+
+
+def test_augmentation_changes_what_is_learnt_and_not_what_is_scored(clips, features, small, tmp_path):
+    plain = train("vgg_lstm", clips, features, small, tmp_path / "plain")
+    for changes in ({"shortest": 0.5}, {"stretch": 1.3}, {"flip": True}):
+        augment = small["vgg_lstm"].augment.model_copy(update=changes)
+        out = train("vgg_lstm", clips, features, small, tmp_path / next(iter(changes)), augment=augment)
+        first, others = (list(csv.DictReader((f / "history.csv").read_text().splitlines())) for f in (plain, out))
+        assert first[0]["train_loss"] != others[0]["train_loss"]
+        params = small["vgg_lstm"].model_copy(update={"augment": augment})
+        train_temporal("vgg_lstm", clips, features / "extract_vgg", params, SEED, tmp_path / "again")
+        assert bytes_of(tmp_path / "again") == bytes_of(out)
+
+
+def test_flip_without_flipped_features_says_what_to_set(clips, features, small, tmp_path):
+    flip = small["c3d_lstm"].augment.model_copy(update={"flip": True})
+    with pytest.raises(UserError, match=r"augment\.flip: .* set extract_c3d\.weighted\.flipped to true"):
+        train("c3d_lstm", clips, features, small, tmp_path, augment=flip)
 
 
 def test_modality_absent_everywhere(clips, features, small, tmp_path):

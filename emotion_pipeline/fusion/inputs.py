@@ -1,0 +1,59 @@
+"""What is fused: scores and descriptors of several temporal models for the same clips."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from emotion_pipeline.clips import Clip, UserError
+from emotion_pipeline.scorefile import read_scores
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the temporal models say of the same n clips, sorted by clip id; NaN where a model is absent."""
+
+    clip_ids: tuple[str, ...]
+    names: tuple[str, ...]
+    scores: Float[np.ndarray, "n m k"]
+    present: Bool[np.ndarray, "n m"]
+    descriptors: Mapping[str, Float[np.ndarray, "n _"]]  # of the models that have one
+
+    @property
+    def any_model(self) -> Bool[np.ndarray, " n"]:
+        """Clips of which some model says something."""
+        return np.asarray(self.present.any(axis=1))
+
+
+class Run(NamedTuple):
+    """One fusion with one seed: see `train_fusion`."""
+
+    name: str
+    clips: Sequence[Clip]
+    inputs: Inputs
+    seed: int
+    out: Path
+    device: str
+    before: Path | None
+
+
+def read_inputs(models: Mapping[str, Path], clip_ids: Sequence[str]) -> Inputs:
+    """Read `scores.h5` of each folder. Raises UserError where one is missing or is not about exactly these clips."""
+    ids, tables = tuple(sorted(clip_ids)), {}
+    for model, folder in models.items():
+        path = folder / "scores.h5"
+        if not path.exists():
+            raise UserError(f"{path}: no such file; run `dvc repro train_temporal@{model}`")
+        tables[model] = read_scores(path)
+        if tables[model].clip_ids != ids:
+            raise UserError(f"{path}: not the clips of the manifest; run `dvc repro train_temporal@{model}`")
+    return Inputs(
+        clip_ids=ids,
+        names=tuple(models),
+        scores=np.stack([tables[m].scores for m in models], axis=1),
+        present=np.stack([tables[m].present for m in models], axis=1),
+        descriptors={m: d for m, t in tables.items() if (d := t.descriptor) is not None},
+    )

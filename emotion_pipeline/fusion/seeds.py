@@ -1,0 +1,49 @@
+"""A fusion of temporal models with every seed, and the named ensembles."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from emotion_pipeline.clips import Clip
+from emotion_pipeline.fusion.train import FusionParams, train_fusion
+from emotion_pipeline.params import EnsembleParams
+from emotion_pipeline.scorefile import REFIT, seed_folder
+
+
+def fuse_seeds(
+    name: str,
+    clips: Sequence[Clip],
+    temporal: Path,
+    params: FusionParams,
+    seeds: Sequence[int],
+    out: Path,
+    device: str = "auto",
+) -> None:
+    """Fill `out`/seed_<seed>/ as `train_fusion` does, each seed from the temporal models trained with that seed."""
+    for seed in seeds:
+        models: dict[str, Path] = {model: seed_folder(temporal / model, seed) for model in params.models}
+        train_fusion(name, clips, models, params, seed, seed_folder(out, seed), device)
+
+
+def fuse_ensemble(
+    clips: Sequence[Clip],
+    temporal: Path,
+    ensemble: EnsembleParams,
+    params: FusionParams,
+    seeds: Sequence[int],
+    out: Path,
+    device: str = "auto",
+) -> None:
+    """Fuse the members of an ensemble with the fusion's own parameters.
+
+    With `trained_on: train_val`, `out`/train/ gets the same of the members that were trained on train alone, and what
+    that finds on val is used for the members that were trained on both.
+    """
+    name, params = ensemble.fusion, params.model_copy(update={"models": ensemble.members})
+    if ensemble.trained_on == "train":
+        fuse_seeds(name, clips, temporal, params, seeds, out, device)
+        return
+    fuse_seeds(name, clips, temporal, params, seeds, out / "train", device)
+    for seed in seeds:
+        models = {member: seed_folder(temporal / member / REFIT, seed) for member in ensemble.members}
+        before = seed_folder(out / "train", seed)
+        train_fusion(name, clips, models, params, seed, seed_folder(out, seed), device, before)

@@ -1,0 +1,40 @@
+"""Other sequences from a training clip's own: parts of it, slower or faster, or of its mirrored faces."""
+
+import numpy as np
+from jaxtyping import Float
+from numpy.random import Generator
+
+from emotion_pipeline.params import AugmentParams
+
+
+def augmented(
+    features: Float[np.ndarray, "t d"],
+    mirrored: Float[np.ndarray, "t d"] | None,
+    params: AugmentParams,
+    longest: int,
+    rng: Generator,
+) -> Float[np.ndarray, "t2 d"]:
+    """A random variant of a sequence of at least one step; with nothing asked for, the sequence itself.
+
+    With even chance the features of the mirrored faces, where there are some; then a contiguous part of random length
+    and place; then that part stretched in time, by a factor as often above 1 as below, with values between two steps
+    interpolated. The result has 1 to `longest` steps.
+    """
+    sequence = mirrored if params.flip and mirrored is not None and rng.random() < 0.5 else features
+    if params.shortest < 1:
+        length = max(1, round(len(sequence) * rng.uniform(params.shortest, 1)))
+        start = int(rng.integers(len(sequence) - length + 1))
+        sequence = sequence[start : start + length]
+    if params.stretch > 1:
+        steps = round(len(sequence) * params.stretch ** rng.uniform(-1, 1))
+        sequence = resampled(sequence, min(max(1, steps), longest))
+    return sequence
+
+
+def resampled(sequence: Float[np.ndarray, "t d"], steps: int) -> Float[np.ndarray, "steps d"]:
+    """The sequence at `steps` evenly spaced times from its first step to its last (one: its first)."""
+    places = np.linspace(0, len(sequence) - 1, steps)
+    before = places.astype(np.int64)
+    after = np.minimum(before + 1, len(sequence) - 1)
+    share = (places - before).astype(np.float32)[:, None]
+    return (1 - share) * sequence[before] + share * sequence[after]

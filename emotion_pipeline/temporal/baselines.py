@@ -1,0 +1,45 @@
+"""Without a sequence model: the scores of a clip's frames or windows (t, 7), joined into one (7,)."""
+
+from collections.abc import Callable
+
+import numpy as np
+from jaxtyping import Float
+
+Scores = Float[np.ndarray, "t k"]
+
+
+def maximum(scores: Scores) -> Float[np.ndarray, " k"]:
+    """Per class the highest score over time, divided by the sum over the classes ("maximum of the scores", table 2)."""
+    highest = scores.max(axis=0)
+    return highest / highest.sum()
+
+
+def mean(scores: Scores) -> Float[np.ndarray, " k"]:
+    """Mean over time: its maximum is the prediction."""
+    return scores.mean(axis=0)
+
+
+def majority(scores: Scores) -> Float[np.ndarray, " k"]:
+    """Each frame or window votes for its best class; among classes with equal votes the higher mean score wins."""
+    votes = np.bincount(scores.argmax(axis=1), minlength=scores.shape[1])
+    return (votes + mean(scores)) / (len(scores) + 1)
+
+
+def most_certain(scores: Scores) -> Float[np.ndarray, " k"]:
+    """The scores of the window with the maximal softmax score of the video (section 3.2.2)."""
+    return scores[scores.max(axis=1).argmax()]
+
+
+def central(scores: Scores) -> Float[np.ndarray, " k"]:
+    """The scores of the window in the middle, the later one of two."""
+    return scores[len(scores) // 2]
+
+
+BASELINES: dict[str, Callable[[Scores], Float[np.ndarray, " k"]]] = {
+    "maximum": maximum,
+    "mean": mean,
+    "majority": majority,
+    "most_certain": most_certain,
+    "central": central,
+}
+"""By the name in `take`."""

@@ -1,0 +1,59 @@
+"""A temporal model trained with every seed, each once and for all."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from emotion_pipeline.clips import Clip, labels_of
+from emotion_pipeline.fingerprint import code_fingerprint, digest, file_sha256
+from emotion_pipeline.params import TemporalParams
+from emotion_pipeline.reuse import kept_once
+from emotion_pipeline.scorefile import REFIT, seed_folder
+from emotion_pipeline.temporal.train import train_temporal
+from emotion_pipeline.training import found_on_val
+
+
+def train_model(
+    name: str,
+    clips: Sequence[Clip],
+    features: Path,
+    params: TemporalParams,
+    seeds: Sequence[int],
+    out: Path,
+    device: str = "auto",
+) -> None:
+    """Train on train and, where `params.refit` says so, a second time with val: in `out`/train_val."""
+    train_seeds(name, clips, features, params, seeds, out, device)
+    if params.refit:
+        train_seeds(name, clips, features, params, seeds, out / REFIT, device, before=out)
+
+
+def train_seeds(
+    name: str,
+    clips: Sequence[Clip],
+    features: Path,
+    params: TemporalParams,
+    seeds: Sequence[int],
+    out: Path,
+    device: str = "auto",
+    before: Path | None = None,
+) -> None:
+    """Fill `out`/seed_<seed>/ as `train_temporal` does, from the store where the same was made before.
+
+    `before`: the same model trained on train alone. Then it is trained on train and val together, with what was found
+    on val before: number of epochs, or C.
+    """
+    base = {
+        "name": name,
+        "features": {path.name: file_sha256(path) for path in sorted(features.iterdir())},
+        "clips": sorted(clip.clip_id for clip in clips),
+        "labels": [sorted(labels_of(clips, (split,)).items()) for split in ("train", "val")],
+        "params": params.model_dump(mode="json"),
+        "code": code_fingerprint(train_temporal.__module__),
+    }
+    for seed in seeds:
+        found = None if before is None else found_on_val(seed_folder(before, seed) / "history.csv")
+
+        def make(folder: Path, checkpoint: Path, seed: int = seed, found: int | float | None = found) -> None:
+            train_temporal(name, clips, features, params, seed, folder, device, checkpoint, found)
+
+        kept_once(digest(base | {"seed": seed, "found": found}), seed_folder(out, seed), make)

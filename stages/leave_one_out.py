@@ -1,0 +1,17 @@
+"""Stage `leave_one_out@<subject>`: fine-tuning, features of windows, models and fusions with one subject as test."""
+
+import sys
+from pathlib import Path
+
+from emotion_pipeline.leave_one_out import run_fold
+from emotion_pipeline.params import Params, RuntimeParams
+from emotion_pipeline.stage import run_stage
+
+
+def main(subject: Path, data: Path, out: Path, params: Params, runtime: RuntimeParams) -> None:
+    """The face sequences and the sound of all clips -> scores of all models for this fold."""
+    run_fold(subject.name, data, out, params, runtime)
+
+
+if __name__ == "__main__":
+    run_stage(main, *sys.argv[1:], section=lambda params: params)
