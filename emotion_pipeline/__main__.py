@@ -14,6 +14,8 @@ log = logging.getLogger(__name__)
 
 DATA = Path("data")
 WEIGHTS_FOLDER = DATA / "weights"
+REPORTS = Path("reports")
+PARAMS = Path("params.yaml")
 
 
 def main() -> None:
@@ -41,6 +43,18 @@ def main() -> None:
     overlay.add_argument("clip", help="clip id, as in data/ingest/clips.csv")
     overlay.add_argument("--out", type=Path, help="the video to write (default: reports/overlay/<clip>.mp4)")
     overlay.set_defaults(run=_overlay)
+    text = "random grid search over the parameters of a temporal model or fusion (ranges: `search` in params.yaml)"
+    search = commands.add_parser("search", help=text, description=text)
+    search.add_argument("target", help="train_temporal.<model> or train_fusion.<fusion>")
+    search.add_argument("--trials", type=_count, default=20, help="finished trials wanted, earlier ones included")
+    search.add_argument("--workers", type=_count, default=1, help="processes that share the trials")
+    search.set_defaults(run=_search)
+    text = "choose among the best trials of some searches those that err most unlike the models there are"
+    complementary = commands.add_parser("complementary", help=text, description=text)
+    complementary.add_argument("targets", nargs="+", help="train_temporal.<model>, as searched")
+    complementary.add_argument("--present", nargs="*", default=[], help="temporal models that they are to complement")
+    complementary.add_argument("--among", type=_count, default=10, help="best trials of each search to choose from")
+    complementary.set_defaults(run=_complementary)
     arguments = parser.parse_args()
     try:
         arguments.run(arguments)
@@ -100,6 +114,46 @@ def _overlay(arguments: argparse.Namespace) -> None:
     target = arguments.out or Path("reports/overlay") / f"{name}.mp4"
     write_overlay(Path(load_params().ingest.root) / clips[name].path, align, track, target)
     log.info("%s", target)
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError(text)
+    return number
+
+
+def _search(arguments: argparse.Namespace) -> None:
+    from emotion_pipeline.search import output, study
+
+    target, folder = arguments.target, REPORTS / "search" / arguments.target
+    search = study.Search(target, load_params(), DATA)
+    trials = study.run_search(search, arguments.trials, arguments.workers)
+    best = output.write_search(folder, target, search.grid, trials, PARAMS)
+    values = ", ".join(f"{key}: {value}" for key, value in sorted(best.params.items()))
+    log.info("search: %d trials; best: %.1f %% on val with %s", len(trials), 100 * float(best.value or 0), values)
+    log.info("see %s/trials.csv and trials.svg; compare: diff %s %s/best.yaml", folder, PARAMS, folder)
+
+
+def _complementary(arguments: argparse.Namespace) -> None:
+    from emotion_pipeline.search import complementary, output, study
+
+    params = load_params()
+    for name in arguments.present:
+        if name not in params.train_temporal:
+            raise UserError(f"--present: {name} is not among {', '.join(params.train_temporal)}")
+    searches = [study.Search(target, params, DATA) for target in arguments.targets]
+    chosen = complementary.choose_complementary(searches, arguments.present, arguments.among)
+    for target, trial in chosen.trials.items():
+        values = ", ".join(f"{key}: {value}" for key, value in sorted(trial.params.items()))
+        log.info(
+            "%s: trial %d, %.1f %% on val: %s", target, trial.user_attrs["point"], 100 * float(trial.value or 0), values
+        )
+    log.info("mean dissimilarity %.3f; of the best trials alone %.3f", chosen.dissimilarity, chosen.best_alone)
+    file = REPORTS / "search" / "complementary.yaml"
+    changes = {f"{target}_b": trial.params for target, trial in chosen.trials.items()}
+    output.write_params(file, changes, PARAMS)
+    log.info("as entries ..._b: diff %s %s", PARAMS, file)
 
 
 if __name__ == "__main__":

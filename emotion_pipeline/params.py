@@ -363,6 +363,14 @@ class EvaluateParams(Section):
     seed: WholeNumber
 
 
+class SearchParams(Section):
+    """Values for a random grid search, by model and dotted key, as `fit.learning_rate`. No stage reads it."""
+
+    seed: WholeNumber  # of the order in which the grid's points are tried
+    train_temporal: dict[Name, dict[str, tuple[bool | int | float | str | None, ...]]]
+    train_fusion: dict[Name, dict[str, tuple[bool | int | float | str | None, ...]]]
+
+
 class RuntimeParams(Section):
     """How to run: nothing here changes a number, is part of a key, or makes DVC run a stage again."""
 
@@ -398,6 +406,7 @@ class Params(Section):
     train_ensemble: dict[Name, EnsembleParams]
     leave_one_out: LeaveOneOutParams
     evaluate: EvaluateParams
+    search: SearchParams
     runtime: RuntimeParams
 
     @model_validator(mode="after")

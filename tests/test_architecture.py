@@ -42,6 +42,7 @@ ORDER = [
         "temporal",
         "fusion",
         "leave_one_out",
+        "search",
         "report",
         "cli",
         "__main__",
@@ -75,7 +76,7 @@ def test_dvc_yaml_lists_exactly_the_code_that_the_stage_imports(stage):
 
 def test_a_stage_has_one_name_everywhere():
     scripts = {path.stem for path in (REPOSITORY / "stages").glob("*.py")} - {"__init__"}
-    sections = set(Params.model_fields) - {"runtime", "training"}
+    sections = set(Params.model_fields) - {"runtime", "training", "search"}
     assert set(BODY) == scripts == sections
 
 

@@ -19,10 +19,10 @@ log = logging.getLogger(__name__)
 def evaluate(data: Path, reports: Path, params: Params) -> None:
     """Write `reports` from the folders of all other stages, `data/<stage>/`.
 
-    `metrics.json`; `classes.csv`, `accuracy.csv`, `failures.csv`, `predictions.csv`, `confusion/<model>.csv` (test
-    split, or val where test has no labels), `scores/<ensemble>.csv` (all clips of test); the paper's tables,
-    `tables/table_<n>.csv`, and `leave_one_out/` with those over all subjects left out
-    once; `faces.csv` and `faces/<clip_id>.jpg`; `report.html`.
+    `metrics.json`; `classes.csv`, `accuracy.csv`, `failures.csv`, `predictions.csv`, `training/<model>.csv`,
+    `confusion/<model>.csv` (test split, or val where test has no labels), `scores/<ensemble>.csv` (all clips of test);
+    the paper's tables, `tables/table_<n>.csv`, and `leave_one_out/` with those over all subjects left out once;
+    `faces.csv` and `faces/<clip_id>.jpg`; `report.html`.
     """
     sources = read_sources(data, params)
     accuracies = tables.accuracies(sources, params.evaluate)
@@ -49,6 +49,10 @@ def write_tables(sources: Sources, accuracies: Sequence[Row], reports: Path) -> 
     _write_csv(reports / "predictions.csv", tables.predictions(sources))
     _write_csv(reports / "tables" / "table_1.csv", tables.class_counts(sources))
     _write_paper_tables(sources, accuracies, reports / "tables")
+    for history in sources.histories:
+        if history.x == "epoch":
+            rows = [dict(zip(history.columns, row, strict=True)) for row in zip(*history.columns.values(), strict=True)]
+            _write_csv(reports / "training" / f"{history.name}.csv", rows)
     for model in sources.models:
         _write_csv(reports / "confusion" / f"{model.name}.csv", tables.answers(sources, model))
         if model.kind == "ensemble":

@@ -55,6 +55,7 @@ class Model:
 class History:
     """A training: the first column of its history.csv (epoch, or what was tried) and the measured ones."""
 
+    name: str
     title: str
     x: str
     columns: dict[str, list[float]]
@@ -178,20 +179,20 @@ def in_order_of(
 
 def _histories(data: Path, params: Params) -> list[History]:
     """Of every training; of the models that are trained with several seeds, with the first."""
-    files = {"VGG-Face, fine-tuned": data / "finetune_vgg"}
-    files |= {
-        f"C3D, {network} windows, fine-tuned": data / f"finetune_c3d_{network}" for network in params.finetune_c3d
-    }
+    files = {"finetune_vgg": ("VGG-Face, fine-tuned", data / "finetune_vgg")}
+    for network in params.finetune_c3d:
+        name = f"finetune_c3d_{network}"
+        files[name] = (f"C3D, {network} windows, fine-tuned", data / name)
     for name, kind in kinds_of(params).items():
-        files[title_of(name)] = seed_folder(data / STAGES[kind] / name, params.training.seeds[0])
-    read = {title: folder / "history.csv" for title, folder in files.items()}
-    histories = [_history(title, path) for title, path in read.items() if path.exists()]  # majority vote has none
+        files[name] = (title_of(name), seed_folder(data / STAGES[kind] / name, params.training.seeds[0]))
+    read = [(name, title, folder / "history.csv") for name, (title, folder) in files.items()]
+    histories = [_history(*each) for each in read if each[2].exists()]  # majority vote has none
     return [history for history in histories if history.columns[history.x]]  # nor has a network taken as it is
 
 
-def _history(title: str, path: Path) -> History:
+def _history(name: str, title: str, path: Path) -> History:
     names, rows = _csv_rows(path)
-    return History(title, names[0], {name: [_number(row[name]) for row in rows] for name in names})
+    return History(name, title, names[0], {column: [_number(row[column]) for row in rows] for column in names})
 
 
 def _csv_rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:

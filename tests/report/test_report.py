@@ -279,8 +279,8 @@ def test_page_needs_nothing_beside_it(reports: Path):
 def test_same_input_gives_the_same_bytes(data_once: Path, reports: Path, tmp_path: Path):
     evaluate(data_once, tmp_path / "again", PARAMS)
     files = [str(f.relative_to(reports)) for f in reports.rglob("*") if f.is_file()]
-    models, ensembles, tables = len(kinds_of(PARAMS)), len(PARAMS.train_ensemble), 6
-    assert len(files) == 8 + models + ensembles + tables + len(CLIPS)
+    models, ensembles, tables, trainings = len(kinds_of(PARAMS)), len(PARAMS.train_ensemble), 6, 6
+    assert len(files) == 8 + models + ensembles + tables + trainings + len(CLIPS)
     assert filecmp.cmpfiles(reports, tmp_path / "again", files, shallow=False) == (files, [], [])
 
 
@@ -351,6 +351,6 @@ def test_a_network_that_was_taken_as_it_is_has_no_training_curve(reports: Path, 
     ],
 )
 def test_curves_of_small_and_odd_histories(columns: dict[str, list[float]]):
-    picture = training_curves(History("a model", next(iter(columns)), columns))
+    picture = training_curves(History("model", "a model", next(iter(columns)), columns))
     assert picture.startswith(b"<?xml")
     assert b"<dc:date>" not in picture
