@@ -112,7 +112,11 @@ def _overlay(arguments: argparse.Namespace) -> None:
         if not file.is_file():
             raise UserError(f"{file}: no such file; run `dvc repro track`, and see failures.csv beside it")
     target = arguments.out or Path("reports/overlay") / f"{name}.mp4"
-    write_overlay(Path(load_params().ingest.root) / clips[name].path, align, track, target)
+    video = Path(load_params().ingest.root) / clips[name].path
+    try:
+        write_overlay(video, align, track, target)
+    except OSError as error:
+        raise UserError(f"{target}: cannot be written ({error}); choose another place with --out") from error
     log.info("%s", target)
 
 

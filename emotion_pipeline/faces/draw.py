@@ -19,11 +19,14 @@ def colour_of(track: int) -> tuple[int, int, int]:
 
 
 def draw_box(picture: Picture, box: Float[np.ndarray, "_"], track: int, thickness: int = 1) -> None:
-    """The box x1 y1 x2 y2 and the track's number above it (below, where there is no room), into the picture."""
+    """The box x1 y1 x2 y2 and the track's number above it (where no room is: below, inside), into the picture."""
     x1, y1, x2, y2 = np.rint(box[:4]).astype(int).tolist()
     cv2.rectangle(picture, (x1, y1), (x2 - 1, y2 - 1), colour_of(track), thickness, cv2.LINE_AA)
     height = round(26 * _text_size(picture))
-    write(picture, str(track), (x1, y1 - 4 if y1 > height + 4 else y2 + height + 2), colour_of(track))
+    places = (y1 - 4, y2 + height + 2, max(y1, 0) + height + 4)
+    y = next((y for y in places if height < y < picture.shape[0]), picture.shape[0] - 4)
+    x = max(min(x1, picture.shape[1] - height * len(str(track))), 2)
+    write(picture, str(track), (x, y), colour_of(track))
 
 
 def draw_points(

@@ -151,6 +151,18 @@ def test_a_box_bears_the_number_of_its_track():
     assert not different[50:].any()
 
 
+@pytest.mark.parametrize(
+    "box",
+    [(5, 5, 630, 356), (200, -10, 450, 365), (-60, 100, 60, 220), (620, 100, 700, 220), (634, 2, 700, 359)],
+    ids=["close-up", "top to bottom", "over the left edge", "over the right edge", "a corner"],
+)
+def test_the_number_is_in_the_picture_also_where_the_box_leaves_it(box):
+    pictures = [np.full((360, 640, 3), 99, np.uint8) for _ in range(2)]
+    for picture, track in zip(pictures, (1, 1 + len(COLOURS)), strict=True):
+        draw_box(picture, np.array(box, float), track)
+    assert (pictures[0] != pictures[1]).any(axis=-1).sum() > 60
+
+
 def test_the_sheet_of_a_clip_without_a_face_keeps_the_colours_and_says_that_it_is_absent(make_video, params, tmp_path):
     video = make_video(tmp_path / "red.mp4", np.full((4, 48, 64, 3), (200, 30, 30), np.uint8))
     paths = [tmp_path / f"{name}.h5" for name in ("detect", "align", "track")]

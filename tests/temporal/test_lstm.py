@@ -60,19 +60,49 @@ def test_gradients_equal_those_of_packed_sequences(features):
     torch.testing.assert_close(own, again.reversed[0].weight_hh_l0.grad, rtol=1e-4, atol=1e-6)
 
 
-def test_equals_a_plain_loop_over_the_equations(features):
-    classifier = model().eval()
-    cell = classifier.onward[0]
-    descriptors = []
-    for sequence, length in zip(features, LENGTHS, strict=True):
-        h = c = torch.zeros(8)
-        for x in sequence[:length]:
-            gates = cell.weight_ih_l0 @ x + cell.bias_ih_l0 + cell.weight_hh_l0 @ h + cell.bias_hh_l0
-            i, f, g, o = gates.split(8)
-            c = f.sigmoid() * c + i.sigmoid() * g.tanh()
-            h = o.sigmoid() * c.tanh()
-        descriptors.append(torch.relu(classifier.final.weight @ h + classifier.final.bias))
-    torch.testing.assert_close(classifier(features, LENGTHS)[0], torch.stack(descriptors), rtol=1e-5, atol=1e-6)
+def loop(cell: nn.LSTM, sequence: list[Tensor]) -> list[Tensor]:
+    """The outputs of one LSTM, step by step: Hochreiter and Schmidhuber's cell with a forget gate."""
+    h = c = torch.zeros(8)
+    outputs = []
+    for x in sequence:
+        gates = cell.weight_ih_l0 @ x + cell.bias_ih_l0 + cell.weight_hh_l0 @ h + cell.bias_hh_l0
+        i, f, g, o = gates.split(8)
+        c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+        h = o.sigmoid() * c.tanh()
+        outputs.append(h)
+    return outputs
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("layers", [1, 2])
+def test_equals_a_plain_loop_over_the_equations(features, layers, bidirectional):
+    classifier = model(layers, bidirectional).eval()
+    descriptors, logits = classifier(features, LENGTHS)
+    for row, length in enumerate(LENGTHS.tolist()):
+        sequence = list(features[row, :length])
+        for depth in range(layers):
+            passes = [loop(classifier.onward[depth], sequence)]
+            ends = passes[0][-1]
+            if bidirectional:
+                backward = loop(classifier.reversed[depth], sequence[::-1])
+                ends = torch.cat([ends, backward[-1]])  # of the first frame: the last that the backward pass sees
+                passes.append(backward[::-1])
+            sequence = [torch.cat(both) for both in zip(*passes, strict=True)]
+        descriptor = torch.relu(classifier.final.weight @ ends + classifier.final.bias)
+        torch.testing.assert_close(descriptors[row], descriptor, rtol=1e-5, atol=1e-6)
+        score = classifier.head.weight @ descriptor + classifier.head.bias
+        torch.testing.assert_close(logits[row], score, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, 1e30, -1e30])
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("layers", [1, 2])
+def test_no_value_in_the_padding_matters(features, layers, bidirectional, value):
+    classifier = model(layers, bidirectional).eval()
+    expected = classifier(features, LENGTHS)
+    beyond = torch.arange(features.shape[1]) >= LENGTHS[:, None]
+    spoiled = features.masked_fill(beyond[..., None], value)
+    torch.testing.assert_close(classifier(spoiled, LENGTHS), expected, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("bidirectional", [False, True])
