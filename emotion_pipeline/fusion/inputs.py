@@ -38,6 +38,7 @@ class Run(NamedTuple):
     out: Path
     device: str
     before: Path | None
+    checkpoint: Path | None
 
 
 def read_inputs(models: Mapping[str, Path], clip_ids: Sequence[str]) -> Inputs:

@@ -72,6 +72,7 @@ def fuse_network(run: Run, params: NetworkParams) -> Float[np.ndarray, "n k"]:
         (lambda: batches(*val, None)) if run.before is None else None,
         epochs,
         params.fit.patience,
+        checkpoint=run.checkpoint,
     )
     write_rows(run.out / "history.csv", history_rows(history))
     tensors = {f"model.{key}": value.cpu().numpy() for key, value in network.state_dict().items()}

@@ -1,11 +1,13 @@
 """A fusion of temporal models with every seed, and the named ensembles."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from emotion_pipeline.clips import Clip
+from emotion_pipeline.clips import Clip, labels_of
+from emotion_pipeline.fingerprint import code_fingerprint, digest, file_sha256
 from emotion_pipeline.fusion.train import FusionParams, train_fusion
 from emotion_pipeline.params import EnsembleParams
+from emotion_pipeline.reuse import kept_once
 from emotion_pipeline.scorefile import REFIT, seed_folder
 
 
@@ -21,7 +23,7 @@ def fuse_seeds(
     """Fill `out`/seed_<seed>/ as `train_fusion` does, each seed from the temporal models trained with that seed."""
     for seed in seeds:
         models: dict[str, Path] = {model: seed_folder(temporal / model, seed) for model in params.models}
-        train_fusion(name, clips, models, params, seed, seed_folder(out, seed), device)
+        _fuse_once(name, clips, models, params, seed, seed_folder(out, seed), device)
 
 
 def fuse_ensemble(
@@ -46,4 +48,33 @@ def fuse_ensemble(
     for seed in seeds:
         models = {member: seed_folder(temporal / member / REFIT, seed) for member in ensemble.members}
         before = seed_folder(out / "train", seed)
-        train_fusion(name, clips, models, params, seed, seed_folder(out, seed), device, before)
+        _fuse_once(name, clips, models, params, seed, seed_folder(out, seed), device, before)
+
+
+def _fuse_once(
+    name: str,
+    clips: Sequence[Clip],
+    models: Mapping[str, Path],
+    params: FusionParams,
+    seed: int,
+    out: Path,
+    device: str,
+    before: Path | None = None,
+) -> None:
+    """`train_fusion`, from the store where the same was fused before."""
+    files = {model: folder / "scores.h5" for model, folder in models.items()}
+    key = {
+        "name": name,
+        "inputs": {model: file_sha256(file) for model, file in files.items() if file.exists()},
+        "clips": sorted(clip.clip_id for clip in clips),
+        "labels": [sorted(labels_of(clips, (split,)).items()) for split in ("train", "val")],
+        "params": params.model_dump(mode="json"),
+        "seed": seed,
+        "before": {file.name: file_sha256(file) for file in sorted(before.iterdir())} if before else None,
+        "code": code_fingerprint(train_fusion.__module__),
+    }
+
+    def make(folder: Path, checkpoint: Path) -> None:
+        train_fusion(name, clips, models, params, seed, folder, device, before, checkpoint)
+
+    kept_once(digest(key), out, make)

@@ -46,6 +46,7 @@ def train_fusion(
     out: Path,
     device: str = "auto",
     before: Path | None = None,
+    checkpoint: Path | None = None,
 ) -> None:
     """Fuse what the temporal models say (`models[name]`/scores.h5 for each of `params.models`): write `out`/scores.h5.
 
@@ -59,11 +60,11 @@ def train_fusion(
 
     `before`: the same fusion of models that were trained on train alone, where these here have learnt val, too. What
     was found on val is taken from there: the weights, or the number of epochs of a network, which is then fitted on
-    train and val together.
+    train and val together. `checkpoint`: as in `training.fit`.
     """
     try:
         inputs = read_inputs({model: models[model] for model in params.models}, [c.clip_id for c in clips])
-        run = Run(name, clips, inputs, seed, out, str(device_of(device)), before)
+        run = Run(name, clips, inputs, seed, out, str(device_of(device)), before, checkpoint)
         scores = FUSERS[type(params)](run, params)
     except UserError as error:
         raise UserError(f"train_fusion.{name}: {error}") from error

@@ -61,7 +61,7 @@ def accuracy_bars(
         for j, split in enumerate(splits):
             numbers = {str(row["model"]): row for row in rows if row["split"] == split}
             value, low, high = (
-                np.array([100 * float(numbers[m.name][key] or 0) for m in models])
+                np.array([100 * float(numbers.get(m.name, {}).get(key, np.nan) or 0) for m in models])
                 for key in ("accuracy", "low", "high")
             )
             y = places + (j - (len(splits) - 1) / 2) * thick

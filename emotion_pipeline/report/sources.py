@@ -2,7 +2,7 @@
 
 import csv
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +39,7 @@ class Model:
     name: str
     scores: Float[np.ndarray, "s n k"]
     present: Bool[np.ndarray, " n"]
+    learnt_val: bool  # trained on val as well, so that its answers there measure nothing
 
     @property
     def title(self) -> str:
@@ -127,10 +128,7 @@ def read_sources(data: Path, params: Params) -> Sources:
 def read_answers(data: Path, params: Params) -> Answers:
     """The scores in `data` of all models of params.yaml."""
     clips = tuple(read_manifest(data / "ingest" / "clips.csv"))
-    models = (
-        _model(kind, name, data / STAGES[kind] / name, clips, params.training.seeds)
-        for name, kind in kinds_of(params).items()
-    )
+    models = (_model(kind, name, data / STAGES[kind] / name, clips, params) for name, kind in kinds_of(params).items())
     return Answers(clips, *_labelled(clips), tuple(models))
 
 
@@ -142,7 +140,7 @@ def pooled(folds: Sequence[Answers]) -> Answers:
     for same in zip(*(fold.models for fold in folds), strict=True):
         scores = np.concatenate([model.scores[:, own] for model, own in zip(same, rows, strict=True)], axis=1)
         present = np.concatenate([model.present[own] for model, own in zip(same, rows, strict=True)])
-        models.append(Model(same[0].kind, same[0].name, scores, present))
+        models.append(replace(same[0], scores=scores, present=present))
     return Answers(clips, *_labelled(clips), tuple(models))
 
 
@@ -153,10 +151,11 @@ def _labelled(clips: Sequence[Clip]) -> tuple[dict[str, np.ndarray], np.ndarray]
     return {split: rows for split, rows in of.items() if len(rows)}, truth
 
 
-def _model(kind: str, name: str, folder: Path, clips: Sequence[Clip], seeds: Sequence[int]) -> Model:
-    files = [seed_folder(folder, seed) / "scores.h5" for seed in seeds]
+def _model(kind: str, name: str, folder: Path, clips: Sequence[Clip], params: Params) -> Model:
+    files = [seed_folder(folder, seed) / "scores.h5" for seed in params.training.seeds]
     tables = [in_order_of(clips, read_scores(path), path) for path in files]
-    return Model(kind, name, np.stack([scores for scores, _ in tables]), tables[0][1])
+    learnt_val = kind == "ensemble" and params.train_ensemble[name].trained_on == "train_val"
+    return Model(kind, name, np.stack([scores for scores, _ in tables]), tables[0][1], learnt_val)
 
 
 def in_order_of(

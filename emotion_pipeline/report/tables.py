@@ -35,9 +35,14 @@ def accuracies(sources: Answers, params: EvaluateParams) -> list[Row]:
     """One row per model and labelled split: what metrics.json holds, and the 95 % interval of the accuracy.
 
     Means over the seeds; `sd` is the accuracy's standard deviation between them. All models are judged on the same
-    draws of clips.
+    draws of clips. A model that has learnt the clips of val has no row there.
     """
-    return [_accuracy(sources, model, split, params) for model in sources.models for split in sources.rows]
+    return [
+        _accuracy(sources, model, split, params)
+        for model in sources.models
+        for split in sources.rows
+        if not (model.learnt_val and split == "val")
+    ]
 
 
 def _accuracy(sources: Answers, model: Model, split: str, params: EvaluateParams) -> Row:
