@@ -87,7 +87,7 @@ def _fuse_weighted(run: Run, params: WeightedMeanParams) -> Scores:
         log.info("train_fusion.%s: accuracy %.3f on the val folds held out", run.name, held_out)
     else:
         weights = (
-            pd.read_csv(run.before / "weights.csv", index_col="model").loc[list(inputs.names), "weight"].to_numpy()
+            pd.read_csv(run.before / "weights.csv", index_col="model").loc[list(inputs.names), "weight"].to_numpy(float)
         )
     write_rows(run.out / "weights.csv", [("model", "weight"), *zip(inputs.names, weights.tolist(), strict=True)])
     return weighted_mean(inputs.scores, inputs.present, weights)
