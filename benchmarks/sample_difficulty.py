@@ -25,11 +25,11 @@ from sklearn.svm import LinearSVC
 from emotion_pipeline.datasets.layouts import table
 from emotion_pipeline.datasets.sample import make_clips
 from emotion_pipeline.emotions import EMOTIONS
-from emotion_pipeline.faces.detect import detect_clip
-from emotion_pipeline.faces.landmarks import align_clip
+from emotion_pipeline.faces.detect import DETECTORS, detect_clip
+from emotion_pipeline.faces.landmarks import PREDICTORS, align_clip
 from emotion_pipeline.media import sound
-from emotion_pipeline.params import AlignParams, DetectParams, IngestParams, SampleParams, SubjectCounts
-from emotion_pipeline.store import write_artifact
+from emotion_pipeline.params import AlignParams, DetectParams, IngestParams, SampleParams, SubjectCounts, load_params
+from emotion_pipeline.store import read_array, write_artifact
 
 SUBJECTS = SubjectCounts(train=11, val=2, test=2)
 FOLDS = 5
@@ -44,9 +44,12 @@ def features(video: Path) -> tuple[np.ndarray, np.ndarray | None]:
     smile = opensmile.Smile(opensmile.FeatureSet.IS10, opensmile.FeatureLevel.Functionals)
     functionals = smile.process_signal(sound(video, 16000), 16000).to_numpy()[0]
     with tempfile.TemporaryDirectory() as folder:
-        boxes = Path(folder) / "boxes.h5"
-        write_artifact(boxes, "clip", detect_clip([video], DETECT))
-        landmarks = align_clip([video, boxes], ALIGN).arrays["landmarks"]
+        boxes, points = Path(folder) / "boxes.h5", Path(folder) / "points.h5"
+        runtime = load_params().runtime
+        write_artifact(boxes, "clip", detect_clip([video, *DETECTORS[DETECT.detector].files()], DETECT, runtime))
+        predictor = PREDICTORS[ALIGN.predictor].files()
+        write_artifact(points, "clip", align_clip([video, boxes, *predictor], ALIGN, runtime))
+        landmarks = read_array(points, "landmarks")
     return functionals, _movement(landmarks) if len(landmarks) else None
 
 

@@ -138,7 +138,7 @@ def parameters(way: str, seed: int) -> FinetuneC3dParams:
     """The project's, for a small and short training that is not stopped early."""
     changes = {"windows": way, "seed": seed, "overlap": 0, "weights": None, "width": 0.03125, "epochs": EPOCHS}
     changes |= {"patience": EPOCHS, "uniform_epochs": UNIFORM_EPOCHS, "temperature": TEMPERATURE}
-    return load_params().finetune_c3d.model_copy(update=changes)
+    return load_params().finetune_c3d["weighted"].model_copy(update=changes)
 
 
 def accuracies(network: C3D, val: Clips, read: Callable[[Path], np.ndarray]) -> tuple[float, float]:
