@@ -1,0 +1,135 @@
+"""How long an epoch of the full-size VGG-LSTM takes on the CPU, batches cut by length or at random.
+
+    python -m benchmarks.bucketing [--share 0.1] [--seed 0]
+
+4096 -> 2230 -> 297 -> 7, 773 sequences of 20 to 272 random features, batches of 16; forward, backward, AdamW's update.
+Three ways: (a) `bucketed`: batches of nearly equal lengths, padded; (b) `random`: random batches, padded to the
+longest; (c) `packed`: random batches as packed sequences. Their batches are timed in turns, a, b, c, a, b, c. With
+--share, only a random share of each way's batches, and the epoch is scaled up: forward and backward by the number of
+frames that the network goes through (padding included), the update by the number of batches. Prints what each turn
+gave, and how often as long the others take as (a), by wall time and by the process's CPU time, with the range.
+"""
+
+import argparse
+import os
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.random import Generator
+from torch import Tensor
+from torch.nn.utils.rnn import pack_padded_sequence
+
+from emotion_pipeline.dataset import bucketed, padded
+from emotion_pipeline.emotions import EMOTIONS
+from emotion_pipeline.temporal.lstm import LSTMClassifier
+from emotion_pipeline.training import adamw
+
+CLIPS, SHORTEST, LONGEST, BATCH, WIDTH, HIDDEN, DESCRIPTOR = 773, 20, 272, 16, 4096, 2230, 297
+
+
+class PackedClassifier(LSTMClassifier):
+    """The same network by torch's own packed sequences."""
+
+    def forward(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """As `LSTMClassifier`."""
+        _, (last, _) = self.onward[0](pack_padded_sequence(features, lengths, batch_first=True, enforce_sorted=False))
+        descriptor = self.final(self.dropout(last[-1])).relu()
+        return descriptor, self.head(descriptor)
+
+
+def at_random(lengths: np.ndarray, batch: int, rng: Generator) -> list[np.ndarray]:
+    """As many batches as `bucketed` makes, whatever the lengths."""
+    return np.array_split(rng.permutation(len(lengths)), -(-len(lengths) // batch))
+
+
+def with_padding(lengths: np.ndarray) -> int:
+    """Frames of a batch that is padded to its longest sequence."""
+    return len(lengths) * int(lengths.max())
+
+
+def without(lengths: np.ndarray) -> int:
+    """Frames of a packed batch."""
+    return int(lengths.sum())
+
+
+WAYS: dict[str, tuple[Callable[..., list[np.ndarray]], type[LSTMClassifier], Callable[[np.ndarray], int]]] = {
+    "bucketed": (bucketed, LSTMClassifier, with_padding),
+    "random": (at_random, LSTMClassifier, with_padding),
+    "packed": (at_random, PackedClassifier, without),
+}
+"""How batches are cut, the network, and the frames it goes through."""
+
+
+def clocks() -> np.ndarray:
+    """Wall and CPU time, in seconds."""
+    return np.array([time.perf_counter(), time.process_time()])
+
+
+def timed(
+    network: LSTMClassifier, optimizer: torch.optim.Optimizer, lengths: np.ndarray, rng: Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Wall and CPU time of one batch: of forward and backward, and of the update."""
+    features, steps = padded([rng.standard_normal((n, WIDTH), np.float32) for n in lengths])
+    labels = torch.from_numpy(rng.integers(len(EMOTIONS), size=len(lengths)))
+    start = clocks()
+    optimizer.zero_grad()
+    F.cross_entropy(network(features, steps)[1], labels).backward()
+    middle = clocks()
+    optimizer.step()
+    return middle - start, clocks() - middle
+
+
+def measure(share: float, rng: Generator) -> dict[str, np.ndarray]:
+    """Seconds of an epoch by each way, as each turn gives it: (turns, 2), wall and CPU time."""
+    lengths = rng.integers(SHORTEST, LONGEST, size=CLIPS, endpoint=True)
+    cuts = {way: cut(lengths, BATCH, rng) for way, (cut, _, _) in WAYS.items()}
+    frames = {way: [count(lengths[b]) for b in cuts[way]] for way, (_, _, count) in WAYS.items()}
+    networks = {way: network(WIDTH, HIDDEN, DESCRIPTOR) for way, (_, network, _) in WAYS.items()}
+    optimizers = {way: adamw(network, ("final",), 3e-4, 1e-3) for way, network in networks.items()}
+    for way in WAYS:  # the first update makes AdamW's state, the first forward oneDNN's code
+        timed(networks[way], optimizers[way], np.full(2, SHORTEST), rng)
+        print(f"{way}: {sum(frames[way]) / lengths.sum():.2f} frames a frame of the sequences", flush=True)
+    turns = max(1, round(share * len(cuts["bucketed"])))
+    chosen = {way: rng.permutation(len(cuts[way]))[:turns] for way in WAYS}
+    passes, updates = ({way: np.zeros((turns, 2)) for way in WAYS} for _ in range(2))
+    for turn in range(turns):
+        for way in WAYS:
+            batch = lengths[cuts[way][chosen[way][turn]]]
+            passes[way][turn], updates[way][turn] = timed(networks[way], optimizers[way], batch, rng)
+    print_epochs(passes, updates, frames, chosen)
+    done = {way: np.array(frames[way])[chosen[way]][:, None] for way in WAYS}
+    return {way: passes[way] / done[way] * sum(frames[way]) + updates[way] * len(cuts[way]) for way in WAYS}
+
+
+def print_epochs(passes: dict, updates: dict, frames: dict, chosen: dict) -> None:
+    """Seconds of the whole epoch, from all turns together."""
+    for way in WAYS:
+        scale = sum(frames[way]) / sum(frames[way][i] for i in chosen[way])
+        wall, cpu = scale * passes[way].sum(axis=0) + len(frames[way]) * updates[way].mean(axis=0)
+        print(f"{way}: {len(chosen[way])} of {len(frames[way])} batches; epoch {wall:.0f} s wall, {cpu:.0f} s CPU")
+
+
+def main(share: float, seed: int) -> None:
+    """Print the measurement."""
+    torch.manual_seed(seed)
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads; load {os.getloadavg()[0]:.1f} at the start")
+    epochs = measure(share, np.random.default_rng(seed))
+    print(f"load {os.getloadavg()[0]:.1f} at the end\n")
+    print("| turn | bucketed (s) | random (s) | packed (s) |\n|---|---|---|---|")
+    for turn, walls in enumerate(zip(*(epochs[way][:, 0] for way in WAYS), strict=True), start=1):
+        print(f"| {turn} | {' | '.join(f'{wall:.0f}' for wall in walls)} |")
+    for way in ("random", "packed"):
+        for name, ratio in zip(("wall", "CPU"), (epochs[way] / epochs["bucketed"]).T, strict=True):
+            spread = f"median {np.median(ratio):.2f}, {ratio.min():.2f} to {ratio.max():.2f}, n = {len(ratio)}"
+            print(f"{way} / bucketed, {name}: {spread}")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--share", type=float, default=1.0, help="share of the batches that are timed")
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    main(arguments.share, arguments.seed)
