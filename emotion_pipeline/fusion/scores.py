@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from numpy.random import Generator
 
+from emotion_pipeline.clips import UserError
 from emotion_pipeline.temporal.svm import LinearSvm, fit_svm, svm_scores
 
 MOST_POINTS = 20_000
@@ -136,9 +137,11 @@ def choose_svm(
     """A linear SVM on the scores of all models, side by side; and (C, accuracy on the folds held out) of all tried.
 
     C is that of the highest accuracy in stratified cross-validation, the smallest of equals; the machine is then fitted
-    on all clips.
+    on all clips. Raises UserError where the clips outside a fold are all of one class.
     """
     values, fold = svm_inputs(scores, present), stratified_folds(labels, folds, rng)
+    if any(len(np.unique(labels[fold != k])) < 2 for k in range(folds)):
+        raise UserError(f"folds: with {folds}, the {len(labels)} clips of val outside one of them are all of one class")
     tried: list[tuple[float, float]] = []
     for c in sorted(cs):
         right = np.empty(len(labels), dtype=bool)

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from sklearn.model_selection import StratifiedKFold
 
+from emotion_pipeline.clips import UserError
 from emotion_pipeline.fusion import scores as fusions_of_scores
 from emotion_pipeline.fusion.scores import (
     best_weights,
@@ -152,6 +153,12 @@ def test_the_svm_learns_which_model_knows_which_class():
     assert tried[-1][1] > 0.95
     new, truth = made_case(np.random.default_rng(5))
     assert (svm_scores(svm, svm_inputs(new, present)).argmax(axis=1) == truth).mean() > 0.95
+
+
+def test_an_svm_of_one_class_is_refused_by_name():
+    scores, labels = np.full((4, 2, 7), 1 / 7), np.array([3, 3, 3, 5])
+    with pytest.raises(UserError, match="folds: with 2, the 4 clips of val outside one of them are all of one class"):
+        choose_svm(scores, np.ones((4, 2), bool), labels, [1.0], 2, np.random.default_rng(0), 1)
 
 
 def test_held_out_accuracy_is_not_that_of_the_choice():
