@@ -17,7 +17,7 @@ from emotion_pipeline.fusion.moddrop import ModDropFusion
 from emotion_pipeline.fusion.score_tree import ScoreTree
 from emotion_pipeline.modelfile import write_model
 from emotion_pipeline.params import GammaParams, ModDropParams, ScoreTreeParams
-from emotion_pipeline.training import Step, adamw, fit, found_on_val, history_rows, seed_torch, write_rows
+from emotion_pipeline.training import Step, adamw, fit, found_on_val, history_rows, one_thread, seed_torch, write_rows
 
 NetworkParams = ModDropParams | ScoreTreeParams
 
@@ -43,6 +43,7 @@ def gamma(params: GammaParams, epoch: int) -> float:
     return params.first * params.factor**epoch
 
 
+@one_thread()
 def fuse_network(run: Run, params: NetworkParams) -> Float[np.ndarray, "n k"]:
     """Train on train, stop on val (see `train.train_fusion`), and score every clip."""
     inputs = run.inputs
