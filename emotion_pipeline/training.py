@@ -5,8 +5,7 @@ import logging
 import math
 import os
 import pickle
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -48,20 +47,6 @@ def seed_torch(seed: int) -> None:
     torch.manual_seed(seed)
     torch.use_deterministic_algorithms(True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # slow, finds bugs only
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Torch on one thread: what a network of a few thousand weights needs; more would only wait for each other.
-
-    On two busy cores a fusion is trained 4 to 25 times as fast so.
-    """
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def adamw(model: nn.Module, decayed: Sequence[str], learning_rate: float, weight_decay: float) -> torch.optim.AdamW:
