@@ -7,7 +7,7 @@ Three ways: (a) `bucketed`: batches of nearly equal lengths, padded; (b) `random
 longest; (c) `packed`: random batches as packed sequences. Their batches are timed in turns, a, b, c, a, b, c. With
 --share, only a random share of each way's batches, and the epoch is scaled up: forward and backward by the number of
 frames that the network goes through (padding included), the update by the number of batches. Prints what each turn
-gave, and how often as long the others take as (a), by wall time and by the process's CPU time, with the range.
+gave, and how many times as long as (a) the others take, by wall time and by CPU time, with the range over the turns.
 """
 
 import argparse
@@ -30,14 +30,11 @@ from emotion_pipeline.training import adamw
 CLIPS, SHORTEST, LONGEST, BATCH, WIDTH, HIDDEN, DESCRIPTOR = 773, 20, 272, 16, 4096, 2230, 297
 
 
-class PackedClassifier(LSTMClassifier):
-    """The same network by torch's own packed sequences."""
-
-    def forward(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """As `LSTMClassifier`."""
-        _, (last, _) = self.onward[0](pack_padded_sequence(features, lengths, batch_first=True, enforce_sorted=False))
-        descriptor = self.final(self.dropout(last[-1])).relu()
-        return descriptor, self.head(descriptor)
+def packed(network: LSTMClassifier, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """What `network` gives, by torch's own packed sequences."""
+    _, (last, _) = network.onward[0](pack_padded_sequence(features, lengths, batch_first=True, enforce_sorted=False))
+    descriptor = network.final(network.dropout(last[-1])).relu()
+    return descriptor, network.head(descriptor)
 
 
 def at_random(lengths: np.ndarray, batch: int, rng: Generator) -> list[np.ndarray]:
@@ -55,12 +52,12 @@ def without(lengths: np.ndarray) -> int:
     return int(lengths.sum())
 
 
-WAYS: dict[str, tuple[Callable[..., list[np.ndarray]], type[LSTMClassifier], Callable[[np.ndarray], int]]] = {
-    "bucketed": (bucketed, LSTMClassifier, with_padding),
-    "random": (at_random, LSTMClassifier, with_padding),
-    "packed": (at_random, PackedClassifier, without),
+WAYS = {
+    "bucketed": (bucketed, LSTMClassifier.__call__, with_padding),
+    "random": (at_random, LSTMClassifier.__call__, with_padding),
+    "packed": (at_random, packed, without),
 }
-"""How batches are cut, the network, and the frames it goes through."""
+"""How batches are cut, how the network runs, and the frames it goes through."""
 
 
 def clocks() -> np.ndarray:
@@ -69,14 +66,14 @@ def clocks() -> np.ndarray:
 
 
 def timed(
-    network: LSTMClassifier, optimizer: torch.optim.Optimizer, lengths: np.ndarray, rng: Generator
+    run: Callable, network: LSTMClassifier, optimizer: torch.optim.Optimizer, lengths: np.ndarray, rng: Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """Wall and CPU time of one batch: of forward and backward, and of the update."""
     features, steps = padded([rng.standard_normal((n, WIDTH), np.float32) for n in lengths])
     labels = torch.from_numpy(rng.integers(len(EMOTIONS), size=len(lengths)))
     start = clocks()
     optimizer.zero_grad()
-    F.cross_entropy(network(features, steps)[1], labels).backward()
+    F.cross_entropy(run(network, features, steps)[1], labels).backward()
     middle = clocks()
     optimizer.step()
     return middle - start, clocks() - middle
@@ -85,31 +82,26 @@ def timed(
 def measure(share: float, rng: Generator) -> dict[str, np.ndarray]:
     """Seconds of an epoch by each way, as each turn gives it: (turns, 2), wall and CPU time."""
     lengths = rng.integers(SHORTEST, LONGEST, size=CLIPS, endpoint=True)
+    network = LSTMClassifier(WIDTH, HIDDEN, DESCRIPTOR)
+    optimizer = adamw(network, ("final",), 3e-4, 1e-3)
     cuts = {way: cut(lengths, BATCH, rng) for way, (cut, _, _) in WAYS.items()}
-    frames = {way: [count(lengths[b]) for b in cuts[way]] for way, (_, _, count) in WAYS.items()}
-    networks = {way: network(WIDTH, HIDDEN, DESCRIPTOR) for way, (_, network, _) in WAYS.items()}
-    optimizers = {way: adamw(network, ("final",), 3e-4, 1e-3) for way, network in networks.items()}
-    for way in WAYS:  # the first update makes AdamW's state, the first forward oneDNN's code
-        timed(networks[way], optimizers[way], np.full(2, SHORTEST), rng)
-        print(f"{way}: {sum(frames[way]) / lengths.sum():.2f} frames a frame of the sequences", flush=True)
+    frames = {way: np.array([count(lengths[b]) for b in cuts[way]]) for way, (_, _, count) in WAYS.items()}
+    for way, (_, run, _) in WAYS.items():  # the first update makes AdamW's state, the first forward oneDNN's code
+        timed(run, network, optimizer, np.full(2, SHORTEST), rng)
+        print(f"{way}: {frames[way].sum() / lengths.sum():.2f} frames a frame of the sequences", flush=True)
     turns = max(1, round(share * len(cuts["bucketed"])))
     chosen = {way: rng.permutation(len(cuts[way]))[:turns] for way in WAYS}
     passes, updates = ({way: np.zeros((turns, 2)) for way in WAYS} for _ in range(2))
     for turn in range(turns):
-        for way in WAYS:
+        for way, (_, run, _) in WAYS.items():
             batch = lengths[cuts[way][chosen[way][turn]]]
-            passes[way][turn], updates[way][turn] = timed(networks[way], optimizers[way], batch, rng)
-    print_epochs(passes, updates, frames, chosen)
-    done = {way: np.array(frames[way])[chosen[way]][:, None] for way in WAYS}
-    return {way: passes[way] / done[way] * sum(frames[way]) + updates[way] * len(cuts[way]) for way in WAYS}
-
-
-def print_epochs(passes: dict, updates: dict, frames: dict, chosen: dict) -> None:
-    """Seconds of the whole epoch, from all turns together."""
+            passes[way][turn], updates[way][turn] = timed(run, network, optimizer, batch, rng)
     for way in WAYS:
-        scale = sum(frames[way]) / sum(frames[way][i] for i in chosen[way])
-        wall, cpu = scale * passes[way].sum(axis=0) + len(frames[way]) * updates[way].mean(axis=0)
-        print(f"{way}: {len(chosen[way])} of {len(frames[way])} batches; epoch {wall:.0f} s wall, {cpu:.0f} s CPU")
+        scale, count = frames[way].sum() / frames[way][chosen[way]].sum(), len(cuts[way])
+        wall, cpu = scale * passes[way].sum(axis=0) + count * updates[way].mean(axis=0)
+        print(f"{way}: {turns} of {count} batches; epoch {wall:.0f} s wall, {cpu:.0f} s CPU")
+    a_frame = {way: passes[way] / frames[way][chosen[way]][:, None] for way in WAYS}
+    return {way: a_frame[way] * frames[way].sum() + updates[way] * len(cuts[way]) for way in WAYS}
 
 
 def main(share: float, seed: int) -> None:
