@@ -1,6 +1,6 @@
 """How long an epoch of the full-size VGG-LSTM takes on the CPU, batches cut by length or at random.
 
-    python -m benchmarks.bucketing [--share 0.1] [--seed 0]
+    python -m benchmarks.bucketing [--share 0.1] [--seed 0] [--without packed]
 
 4096 -> 2230 -> 297 -> 7, 773 sequences of 20 to 272 random features, batches of 16; forward, backward, AdamW's update.
 Three ways: (a) `bucketed`: batches of nearly equal lengths, padded; (b) `random`: random batches, padded to the
@@ -110,10 +110,10 @@ def main(share: float, seed: int) -> None:
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads; load {os.getloadavg()[0]:.1f} at the start")
     epochs = measure(share, np.random.default_rng(seed))
     print(f"load {os.getloadavg()[0]:.1f} at the end\n")
-    print("| turn | bucketed (s) | random (s) | packed (s) |\n|---|---|---|---|")
+    print("| turn | " + " | ".join(f"{way} (s)" for way in WAYS) + " |\n|---|" + "---|" * len(WAYS))
     for turn, walls in enumerate(zip(*(epochs[way][:, 0] for way in WAYS), strict=True), start=1):
         print(f"| {turn} | {' | '.join(f'{wall:.0f}' for wall in walls)} |")
-    for way in ("random", "packed"):
+    for way in list(WAYS)[1:]:
         for name, ratio in zip(("wall", "CPU"), (epochs[way] / epochs["bucketed"]).T, strict=True):
             spread = f"median {np.median(ratio):.2f}, {ratio.min():.2f} to {ratio.max():.2f}, n = {len(ratio)}"
             print(f"{way} / bucketed, {name}: {spread}")
@@ -123,5 +123,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--share", type=float, default=1.0, help="share of the batches that are timed")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--without", choices=("random", "packed"), help="a way that is not timed")
     arguments = parser.parse_args()
+    WAYS.pop(arguments.without, None)
     main(arguments.share, arguments.seed)
