@@ -9,11 +9,11 @@ import numpy as np
 from jaxtyping import Float
 from optuna.trial import FrozenTrial
 
-from emotion_pipeline.clips import UserError, labels_of
+from emotion_pipeline.clips import UserError
 from emotion_pipeline.metrics import confusion, predicted_labels
-from emotion_pipeline.scorefile import read_scores, rows_of, seed_folder
+from emotion_pipeline.scorefile import seed_folder
 from emotion_pipeline.search.output import ranked
-from emotion_pipeline.search.study import Search, finished_trials, open_study, trial_folder
+from emotion_pipeline.search.study import Search, answers_on_val, finished_trials, open_study, trial_folder
 
 MOST_SETS = 200_000
 """Sets of trials that are compared, all of them."""
@@ -47,7 +47,8 @@ def choose_complementary(searches: Sequence[Search], present: Sequence[str], amo
     trial, or where the sets are too many to compare.
     """
     kept = [_matrix_of(searches[0], searches[0].data / "train_temporal" / name) for name in present]
-    trials = {search.target: ranked(finished_trials(open_study(_folder(search))))[:among] for search in searches}
+    folders = {search.target: _folder(search) for search in searches}
+    trials = {target: ranked(finished_trials(open_study(folder)))[:among] for target, folder in folders.items()}
     for target, own in trials.items():
         if not own:
             raise UserError(f"search: no trial of {target} has ended well; run `search {target}` first")
@@ -55,7 +56,9 @@ def choose_complementary(searches: Sequence[Search], present: Sequence[str], amo
     if len(sets) > MOST_SETS:
         raise UserError(f"search: {len(sets):,} sets to compare, more than {MOST_SETS:,}; lower --among ({among})")
     matrices = {
-        (search.target, trial.number): _matrix_of(search, trial_folder(_folder(search), trial.user_attrs["point"]))
+        (search.target, trial.number): _matrix_of(
+            search, trial_folder(folders[search.target], trial.user_attrs["point"])
+        )
         for search in searches
         for trial in trials[search.target]
     }
@@ -73,8 +76,6 @@ def _folder(search: Search) -> Path:
 
 def _matrix_of(search: Search, model: Path) -> Float[np.ndarray, "7 7"]:
     """Confusion on val of a model's folder, rows that sum to 1 (or to 0: no clip, or none with the modality)."""
-    table, labels = read_scores(seed_folder(model, search.seed) / "scores.h5"), labels_of(search.clips(), ("val",))
-    rows = rows_of(table, list(labels))
-    predicted = predicted_labels(table.scores[rows], table.present[rows])
-    counts = confusion(np.array(list(labels.values())), predicted).astype(float)
+    truth, scores, present = answers_on_val(search, seed_folder(model, search.seed))
+    counts = confusion(truth, predicted_labels(scores, present)).astype(float)
     return counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)

@@ -30,8 +30,7 @@ def grid_of(params: Params, target: str) -> tuple[Section, Grid]:
     }.get(part, {})
     if name not in models:
         raise UserError(f"{target}: no such model; name one as train_temporal.<model> or train_fusion.<fusion>")
-    searched = {"train_temporal": params.search.train_temporal, "train_fusion": params.search.train_fusion}[part]
-    grid = searched.get(name, {})
+    grid = getattr(params.search, part).get(name, {})
     if not grid:
         raise UserError(f"search.{target}: nothing to try; list values by key there, as `dropout: [0.3, 0.5]`")
     for key, values in grid.items():
@@ -46,19 +45,27 @@ def with_values(section: Section, point: Point, where: str = "search") -> Any:
     """The section with other values at some dotted keys. Raises UserError for a key or value that it does not take."""
     whole = section.model_dump(mode="json")
     for key, value in point.items():
-        *outer, last = key.split(".")
-        inner: Any = whole
-        for step in outer:
-            inner = inner.get(step) if isinstance(inner, dict) else None
-        if not isinstance(inner, dict) or last not in inner:
-            raise UserError(f"{where}.{key}: the model has no such parameter; it has {', '.join(whole)}")
-        inner[last] = value
+        try:
+            set_at(whole, key, value)
+        except (KeyError, TypeError):
+            message = f"{where}.{key}: the model has no such parameter; it has {', '.join(whole)}"
+            raise UserError(message) from None
     model = TypeAdapter(TemporalParams) if "features" in whole else TypeAdapter(type(section))
     try:
         return model.validate_python(whole)
     except ValidationError as error:
         first = error.errors()[0]
         raise UserError(f"{where}.{'.'.join(point)}: {first['msg']}, got {first['input']!r}") from error
+
+
+def set_at(whole: Any, key: str, value: Value) -> None:
+    """Another value at a dotted key of nested mappings. Raises KeyError or TypeError where the key is not there."""
+    *outer, last = key.split(".")
+    for step in outer:
+        whole = whole[step]
+    if last not in whole:
+        raise KeyError(key)
+    whole[last] = value
 
 
 class Points:

@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial
 from ruamel.yaml import YAML
 
 from emotion_pipeline.clips import UserError
-from emotion_pipeline.search.grid import Grid, Value
+from emotion_pipeline.search.grid import Grid, Value, set_at
 from emotion_pipeline.training import write_rows
 
 NULL = "tag:yaml.org,2002:null"
@@ -59,11 +59,7 @@ def write_params(target: Path, changes: Mapping[str, Mapping[str, Value]], param
         if name not in whole[part]:
             whole[part][name] = deepcopy(whole[part][name.rpartition("_")[0]])
         for key, value in values.items():
-            *outer, last = key.split(".")
-            inner = whole[part][name]
-            for step in outer:
-                inner = inner[step]
-            inner[last] = value
+            set_at(whole[part][name], key, value)
     with open(target, "w", encoding="utf-8") as file:
         yaml.dump(whole, file)
 

@@ -6,18 +6,21 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 import optuna
 import torch
+from jaxtyping import Bool, Float, Int
 from optuna.distributions import CategoricalDistribution
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from emotion_pipeline.clips import Clip, UserError, labels_of, read_manifest
 from emotion_pipeline.fingerprint import code_fingerprint, digest, file_sha256
 from emotion_pipeline.fusion.seeds import fuse_seeds
+from emotion_pipeline.metrics import accuracy, predicted_labels
 from emotion_pipeline.params import ModelParams, Params, Section
 from emotion_pipeline.reuse import store_folder
 from emotion_pipeline.scorefile import read_scores, rows_of, seed_folder
@@ -40,15 +43,19 @@ class Search:
     params: Params
     data: Path
 
+    @cached_property
+    def _checked(self) -> tuple[Section, Grid]:
+        return grid_of(self.params, self.target)
+
     @property
     def section(self) -> Section:
         """The parameters that are varied."""
-        return grid_of(self.params, self.target)[0]
+        return self._checked[0]
 
     @property
     def grid(self) -> Grid:
         """Values by dotted key."""
-        return grid_of(self.params, self.target)[1]
+        return self._checked[1]
 
     @property
     def name(self) -> str:
@@ -73,8 +80,8 @@ class Search:
 
     def folder(self) -> Path:
         """Where the study and its trials are kept: another one for other data, fixed parameters, grid or code."""
-        missing = [path for path in self.inputs() if not path.is_file()]
-        if missing or not self.inputs():
+        inputs = self.inputs()
+        if not inputs or not all(path.is_file() for path in inputs):
             raise UserError(f"{self.data}: the inputs of {self.target} are not there; run `dvc repro` first")
         fixed = self.section.model_dump(mode="json")
         labels = [sorted(labels_of(self.clips(), (split,)).items()) for split in ("train", "val")]
@@ -84,7 +91,7 @@ class Search:
                 "grid": {key: list(values) for key, values in self.grid.items()},
                 "fixed": with_values(self.section, {k: v[0] for k, v in self.grid.items()}).model_dump(mode="json"),
                 "order": list(fixed),
-                "inputs": [(path.parent.name, path.name, file_sha256(path)) for path in self.inputs()],
+                "inputs": [(path.parent.name, path.name, file_sha256(path)) for path in inputs],
                 "labels": labels,
                 "seeds": [self.params.search.seed, self.seed],
                 "code": code_fingerprint(train_seeds.__module__) + code_fingerprint(fuse_seeds.__module__),
@@ -151,14 +158,14 @@ def _work(search: Search, folder: Path, trials: int, threads: int) -> None:
         out = trial_folder(folder, trial.user_attrs["point"])
         try:
             _run(search, trial.params, out)
-            accuracy, loss = judged(search, seed_folder(out, search.seed))
+            right, loss = judged(search, seed_folder(out, search.seed))
         except UserError as error:
             trial.set_user_attr("reason", str(error))
             study.tell(trial, state=TrialState.FAIL)
             continue
         trial.set_user_attr("val_loss", loss)
-        study.tell(trial, accuracy)
-        log.info("search: point %d: accuracy on val %.3f", trial.user_attrs["point"], accuracy)
+        study.tell(trial, right)
+        log.info("search: point %d: accuracy on val %.3f", trial.user_attrs["point"], right)
 
 
 def _claim(study: optuna.Study, folder: Path, order: Points, grid: Grid, trials: int) -> Trial | None:
@@ -190,12 +197,18 @@ def _run(search: Search, values: dict[str, object], out: Path) -> None:
 
 def judged(search: Search, folder: Path) -> tuple[float, float]:
     """Accuracy over the labelled clips of val, an absent modality counting as wrong, and mean negative log score."""
+    truth, scores, present = answers_on_val(search, folder)
+    surprise = -np.log(np.maximum(np.nan_to_num(scores)[np.arange(len(truth)), truth], 1e-9))
+    return accuracy(truth, predicted_labels(scores, present)), float(surprise.mean())
+
+
+def answers_on_val(
+    search: Search, folder: Path
+) -> tuple[Int[np.ndarray, " n"], Float[np.ndarray, "n k"], Bool[np.ndarray, " n"]]:
+    """Of the labelled clips of val: class, scores that a model's folder has, and whether it has the modality."""
     table, labels = read_scores(folder / "scores.h5"), labels_of(search.clips(), ("val",))
     rows = rows_of(table, list(labels))
-    truth, scores = np.array(list(labels.values())), np.nan_to_num(table.scores[rows])
-    right = (scores.argmax(axis=1) == truth) & table.present[rows]
-    surprise = -np.log(np.maximum(scores[np.arange(len(truth)), truth], 1e-9))
-    return float(right.mean()), float(surprise.mean())
+    return np.array(list(labels.values())), table.scores[rows], table.present[rows]
 
 
 def trial_folder(folder: Path, point: int) -> Path:
