@@ -60,6 +60,9 @@ def main() -> None:
         arguments.run(arguments)
     except (UserError, ClipError) as error:
         sys.exit(f"ERROR: {error}")
+    except KeyboardInterrupt:
+        log.info("interrupted: what was finished is kept")
+        sys.exit(130)
 
 
 def _prune(_: argparse.Namespace) -> None:
@@ -129,9 +132,10 @@ def _count(text: str) -> int:
 
 def _search(arguments: argparse.Namespace) -> None:
     from emotion_pipeline.search import output, study
+    from emotion_pipeline.search.trial import Search
 
     target, folder = arguments.target, REPORTS / "search" / arguments.target
-    search = study.Search(target, load_params(), DATA)
+    search = Search(target, load_params(), DATA)
     trials = study.run_search(search, arguments.trials, arguments.workers)
     best = output.write_search(folder, target, search.grid, trials, PARAMS)
     values = ", ".join(f"{key}: {value}" for key, value in sorted(best.params.items()))
@@ -140,13 +144,14 @@ def _search(arguments: argparse.Namespace) -> None:
 
 
 def _complementary(arguments: argparse.Namespace) -> None:
-    from emotion_pipeline.search import complementary, output, study
+    from emotion_pipeline.search import complementary, output
+    from emotion_pipeline.search.trial import Search
 
     params = load_params()
     for name in arguments.present:
         if name not in params.train_temporal:
             raise UserError(f"--present: {name} is not among {', '.join(params.train_temporal)}")
-    searches = [study.Search(target, params, DATA) for target in arguments.targets]
+    searches = [Search(target, params, DATA) for target in arguments.targets]
     chosen = complementary.choose_complementary(searches, arguments.present, arguments.among)
     for target, trial in chosen.trials.items():
         values = ", ".join(f"{key}: {value}" for key, value in sorted(trial.params.items()))

@@ -218,16 +218,18 @@ def _undamaged(kept: Path) -> bool:
 def prune() -> tuple[int, int]:
     """Remove every entry that no keys file of the working tree names, and every leftover of a killed run.
 
+    Searches (`search/`) stay: no keys file names them, and they can be gone on with at any time.
     Returns the number of files removed and their bytes.
     """
     used = {key for file in Path("data/keys").glob("*.json") for key in json.loads(file.read_text()).values()}
     removed = [0, 0]
-    for path in sorted(store_folder().rglob("*")):
+    entries = [p for p in sorted(store_folder().rglob("*")) if p.relative_to(store_folder()).parts[0] != "search"]
+    for path in entries:
         if path.is_file() and not used & {path.stem, path.parent.name}:
             removed[0] += 1
             removed[1] += path.stat().st_size
             path.unlink()
-    for folder in sorted(store_folder().rglob("*"), reverse=True):
+    for folder in reversed(entries):
         if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
     return removed[0], removed[1]

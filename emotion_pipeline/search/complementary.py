@@ -13,7 +13,8 @@ from emotion_pipeline.clips import UserError
 from emotion_pipeline.metrics import confusion, predicted_labels
 from emotion_pipeline.scorefile import seed_folder
 from emotion_pipeline.search.output import ranked
-from emotion_pipeline.search.study import Search, answers_on_val, finished_trials, open_study, trial_folder
+from emotion_pipeline.search.study import finished_trials, open_study
+from emotion_pipeline.search.trial import Search, answers_on_val, trial_folder
 
 MOST_SETS = 200_000
 """Sets of trials that are compared, all of them."""

@@ -1,6 +1,7 @@
 """The grid of a search: values to try by dotted key, in an order that a seed decides."""
 
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 from math import prod
 from typing import Any
 
@@ -34,10 +35,9 @@ def grid_of(params: Params, target: str) -> tuple[Section, Grid]:
     if not grid:
         raise UserError(f"search.{target}: nothing to try; list values by key there, as `dropout: [0.3, 0.5]`")
     for key, values in grid.items():
-        if not values or len(set(map(repr, values))) < len(values):
+        made = [with_values(models[name], {key: value}, f"search.{target}") for value in values]
+        if not made or any(a == b for a, b in combinations(made, 2)):
             raise UserError(f"search.{target}.{key}: {list(values)}; one or more different values are needed")
-        for value in values:
-            with_values(models[name], {key: value}, f"search.{target}")
     return models[name], grid
 
 

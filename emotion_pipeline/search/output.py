@@ -31,6 +31,8 @@ def write_search(folder: Path, target: str, grid: Grid, trials: Sequence[FrozenT
     write_rows(folder / "trials.csv", [("trial", *keys, "val_accuracy", "val_loss", "reason"), *rows])
     good = [trial for trial in trials if trial.value is not None]
     if not good:
+        for of_another_study in ("trials.svg", "best.yaml"):
+            (folder / of_another_study).unlink(missing_ok=True)
         raise UserError(f"search: none of {len(trials)} trials ended well; the reasons are in {folder}/trials.csv")
     best = ranked(good)[0]
     _plot(folder / "trials.svg", grid, good, best)

@@ -3,101 +3,29 @@
 import fcntl
 import logging
 import os
+import signal
+import sys
+from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cached_property
+from contextlib import contextmanager, suppress
 from multiprocessing import get_context
 from pathlib import Path
 
-import numpy as np
 import optuna
 import torch
-from jaxtyping import Bool, Float, Int
-from optuna.distributions import CategoricalDistribution
-from optuna.trial import FrozenTrial, Trial, TrialState
+from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
-from emotion_pipeline.clips import Clip, UserError, labels_of, read_manifest
-from emotion_pipeline.fingerprint import code_fingerprint, digest, file_sha256
-from emotion_pipeline.fusion.seeds import fuse_seeds
-from emotion_pipeline.metrics import accuracy, predicted_labels
-from emotion_pipeline.params import ModelParams, Params, Section
-from emotion_pipeline.reuse import store_folder
-from emotion_pipeline.scorefile import read_scores, rows_of, seed_folder
-from emotion_pipeline.search.grid import Grid, Points, grid_of, with_values
+from emotion_pipeline.clips import UserError
+from emotion_pipeline.scorefile import seed_folder
+from emotion_pipeline.search.grid import Grid, Points
+from emotion_pipeline.search.trial import Search, forget, judged, run_trial, trial_folder
 from emotion_pipeline.stage import ends_with_parent
-from emotion_pipeline.temporal.seeds import train_seeds
 
 log = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True)
-class Search:
-    """One model or fusion, the values to try, and the data in a folder of stages' outputs.
-
-    Every trial trains with the first of `training.seeds` and is judged by its accuracy on val. A fusion that is itself
-    fitted on val (weighted mean, linear SVM) is judged on what it has seen.
-    """
-
-    target: str
-    params: Params
-    data: Path
-
-    @cached_property
-    def _checked(self) -> tuple[Section, Grid]:
-        return grid_of(self.params, self.target)
-
-    @property
-    def section(self) -> Section:
-        """The parameters that are varied."""
-        return self._checked[0]
-
-    @property
-    def grid(self) -> Grid:
-        """Values by dotted key."""
-        return self._checked[1]
-
-    @property
-    def name(self) -> str:
-        """Of the model or fusion."""
-        return self.target.partition(".")[2]
-
-    @property
-    def seed(self) -> int:
-        """With which all trials train."""
-        return self.params.training.seeds[0]
-
-    def clips(self) -> list[Clip]:
-        """Of the manifest."""
-        return read_manifest(self.data / "ingest" / "clips.csv")
-
-    def inputs(self) -> list[Path]:
-        """Files whose bytes decide the results."""
-        if isinstance(self.section, ModelParams):
-            return sorted((self.data / self.section.features).glob("*"))
-        folders = [seed_folder(self.data / "train_temporal" / model, self.seed) for model in self.section.models]  # type: ignore[attr-defined]
-        return [folder / "scores.h5" for folder in folders]
-
-    def folder(self) -> Path:
-        """Where the study and its trials are kept: another one for other data, fixed parameters, grid or code."""
-        inputs = self.inputs()
-        if not inputs or not all(path.is_file() for path in inputs):
-            raise UserError(f"{self.data}: the inputs of {self.target} are not there; run `dvc repro` first")
-        fixed = self.section.model_dump(mode="json")
-        labels = [sorted(labels_of(self.clips(), (split,)).items()) for split in ("train", "val")]
-        key = digest(
-            {
-                "target": self.target,
-                "grid": {key: list(values) for key, values in self.grid.items()},
-                "fixed": with_values(self.section, {k: v[0] for k, v in self.grid.items()}).model_dump(mode="json"),
-                "order": list(fixed),
-                "inputs": [(path.parent.name, path.name, file_sha256(path)) for path in inputs],
-                "labels": labels,
-                "seeds": [self.params.search.seed, self.seed],
-                "code": code_fingerprint(train_seeds.__module__) + code_fingerprint(fuse_seeds.__module__),
-            }
-        )
-        return store_folder() / "search" / f"{self.target}-{key[:16]}"
+MOST_DEATHS = 3
+"""Workers that may die over a point before it is given up."""
 
 
 def run_search(search: Search, trials: int, workers: int) -> list[FrozenTrial]:
@@ -111,15 +39,20 @@ def run_search(search: Search, trials: int, workers: int) -> list[FrozenTrial]:
     if trials > len(order):
         log.info("search: the grid has only %d points, all are tried", len(order))
     context = get_context("spawn")
-    threads = max(1, len(os.sched_getaffinity(0)) // workers)
-    processes = [context.Process(target=_work, args=(search, folder, trials, threads)) for _ in range(workers)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join()
+    processes = [context.Process(target=_work, args=(search, folder, trials)) for _ in range(workers)]
+    try:
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join()
+    finally:
+        for process in processes:
+            if process.is_alive():
+                process.terminate()
+                process.join()
     died = [process.exitcode for process in processes if process.exitcode]
     finished = finished_trials(open_study(folder))
-    if died:
+    if died and len(finished) < min(trials, len(order)):
         raise UserError(f"search: {len(died)} of {workers} workers ended with {died[0]}; the same command goes on")
     return finished
 
@@ -148,80 +81,75 @@ def _lost(trial: FrozenTrial) -> bool:
     return trial.state == TrialState.FAIL and "reason" not in trial.user_attrs
 
 
-def _work(search: Search, folder: Path, trials: int, threads: int) -> None:
-    """A worker: takes the next point until enough are taken."""
+def _work(search: Search, folder: Path, trials: int) -> None:
+    """A worker: takes the next point until enough are taken.
+
+    It computes with one thread: the numbers would depend on how many there are, that is on how many workers.
+    """
     ends_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches everyone: the parent answers it, by SIGTERM
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    torch.set_num_threads(threads)
-    study, order = open_study(folder), Points(search.grid, search.params.search.seed)
-    while (trial := _claim(study, folder, order, search.grid, trials)) is not None:
-        out = trial_folder(folder, trial.user_attrs["point"])
-        try:
-            _run(search, trial.params, out)
-            right, loss = judged(search, seed_folder(out, search.seed))
-        except UserError as error:
-            trial.set_user_attr("reason", str(error))
-            study.tell(trial, state=TrialState.FAIL)
-            continue
-        trial.set_user_attr("val_loss", loss)
-        study.tell(trial, right)
-        log.info("search: point %d: accuracy on val %.3f", trial.user_attrs["point"], right)
+    torch.set_num_threads(1)
+    study, order, trial = open_study(folder), Points(search.grid, search.params.search.seed), None
+    try:
+        while (trial := _claim(study, folder, order, search.grid, trials)) is not None:
+            _try(search, study, trial, trial_folder(folder, trial.user_attrs["point"]))
+    except KeyboardInterrupt:
+        if trial is not None:
+            with suppress(optuna.exceptions.UpdateFinishedTrialError):
+                trial.set_user_attr("interrupted", True)
+        sys.exit(130)
+
+
+def _try(search: Search, study: optuna.Study, trial: Trial, out: Path) -> None:
+    """Run a trial; note how good it is, or why it failed."""
+    try:
+        run_trial(search, trial.params, out)
+        right, loss = judged(search, seed_folder(out, search.seed))
+    except (UserError, torch.OutOfMemoryError) as error:
+        trial.set_user_attr("reason", str(error).splitlines()[0])
+        study.tell(trial, state=TrialState.FAIL)
+        return
+    trial.set_user_attr("val_loss", loss)
+    study.tell(trial, right)
+    log.info("search: point %d: accuracy on val %.3f", trial.user_attrs["point"], right)
 
 
 def _claim(study: optuna.Study, folder: Path, order: Points, grid: Grid, trials: int) -> Trial | None:
     """The next point that nobody has or had, as a running trial; None where enough are taken.
 
-    One worker at a time is in here. A point whose worker is gone (killed, or the machine was) is taken again.
+    One worker at a time is in here: of two that ask sqlite alone, both could get the same. A point whose worker is gone
+    (killed, or the machine was) is taken again; one over which `MOST_DEATHS` workers died is given up.
     """
+    choices: dict[str, BaseDistribution] = {key: CategoricalDistribution(tuple(v)) for key, v in grid.items()}
     with _locked(folder):
         for running in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             if not _alive(running.user_attrs.get("worker", "")):
                 study.tell(running.number, state=TrialState.FAIL)
-        taken = {t.user_attrs["point"] for t in study.get_trials(deepcopy=False) if not _lost(t)}
+        everyone = study.get_trials(deepcopy=False)
+        taken = {t.user_attrs["point"] for t in everyone if not _lost(t)}
+        deaths = Counter(t.user_attrs["point"] for t in everyone if _lost(t) and "interrupted" not in t.user_attrs)
+        for point in {p for p, n in deaths.items() if n >= MOST_DEATHS} - taken:
+            attributes = {"point": point, "reason": f"{deaths[point]} workers died over it (out of memory?)"}
+            state, params = TrialState.FAIL, order[point]
+            study.add_trial(create_trial(state=state, params=params, distributions=choices, user_attrs=attributes))
+            forget(trial_folder(folder, point))
+            taken.add(point)
         free = next((i for i in range(min(trials, len(order))) if i not in taken), None)
         if free is None:
             return None
         study.enqueue_trial(order[free], user_attrs={"point": free, "worker": _identity(os.getpid())})
-        return study.ask({key: CategoricalDistribution(tuple(values)) for key, values in grid.items()})
-
-
-def _run(search: Search, values: dict[str, object], out: Path) -> None:
-    section = with_values(search.section, values)  # type: ignore[arg-type]
-    device, seeds = search.params.runtime.device, [search.seed]
-    if isinstance(section, ModelParams):
-        features = search.data / section.features
-        train_seeds(search.name, search.clips(), features, section, seeds, out, device)  # type: ignore[arg-type]
-    else:
-        fuse_seeds(search.name, search.clips(), search.data / "train_temporal", section, seeds, out, device)
-
-
-def judged(search: Search, folder: Path) -> tuple[float, float]:
-    """Accuracy over the labelled clips of val, an absent modality counting as wrong, and mean negative log score."""
-    truth, scores, present = answers_on_val(search, folder)
-    surprise = -np.log(np.maximum(np.nan_to_num(scores)[np.arange(len(truth)), truth], 1e-9))
-    return accuracy(truth, predicted_labels(scores, present)), float(surprise.mean())
-
-
-def answers_on_val(
-    search: Search, folder: Path
-) -> tuple[Int[np.ndarray, " n"], Float[np.ndarray, "n k"], Bool[np.ndarray, " n"]]:
-    """Of the labelled clips of val: class, scores that a model's folder has, and whether it has the modality."""
-    table, labels = read_scores(folder / "scores.h5"), labels_of(search.clips(), ("val",))
-    rows = rows_of(table, list(labels))
-    return np.array(list(labels.values())), table.scores[rows], table.present[rows]
-
-
-def trial_folder(folder: Path, point: int) -> Path:
-    """Where the scores of a trial are kept."""
-    return folder / "trials" / f"{point:05d}"
+        return study.ask(choices)
 
 
 def _identity(pid: int) -> str:
     """A process of this machine: its number and when it started, so that a later one of the same number is another."""
     try:
-        return f"{pid} {Path(f'/proc/{pid}/stat').read_text().rsplit(')', 1)[1].split()[19]}"
+        state, *rest = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     except OSError:
         return f"{pid} gone"
+    return f"{pid} gone" if state in "ZX" else f"{pid} {rest[18]}"
 
 
 def _alive(worker: str) -> bool:

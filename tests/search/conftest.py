@@ -6,7 +6,7 @@ import pytest
 
 from emotion_pipeline.clips import write_manifest
 from emotion_pipeline.params import Params
-from emotion_pipeline.search.study import Search
+from emotion_pipeline.search.trial import Search
 from tests.temporal.conftest import clips, features  # noqa: F401  # fixtures
 
 TARGET = "train_temporal.audio_mlp"

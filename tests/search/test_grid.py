@@ -25,6 +25,7 @@ def test_the_order_has_every_point_once_and_depends_on_the_seed_alone():
         ({"dropout.x": (1,)}, r"audio_mlp\.dropout\.x: the model has no such parameter"),
         ({"dropout": (0.2, 1.5)}, r"audio_mlp\.dropout: Input should be less than 1, got 1\.5"),
         ({"dropout": ()}, r"audio_mlp\.dropout: \[\]; one or more different values"),
+        ({"dropout": (0, 0.0)}, r"audio_mlp\.dropout: \[0, 0\.0\]; one or more different values"),
         ({"dropout": (0.2, 0.2)}, r"audio_mlp\.dropout: \[0\.2, 0\.2\]; one or more different values"),
     ],
 )

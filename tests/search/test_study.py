@@ -1,22 +1,33 @@
 """Trials by real processes, killed and gone on with."""
 
 import csv
+import os
+import pickle
+import shutil
+import signal
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+import torch
 import yaml
-from optuna.trial import TrialState
+from optuna.trial import TrialState, create_trial
 
+from emotion_pipeline.clips import UserError, write_manifest
 from emotion_pipeline.emotions import EMOTIONS
 from emotion_pipeline.params import load_params
+from emotion_pipeline.reuse import prune, store_folder
 from emotion_pipeline.scorefile import ScoreTable, read_scores, seed_folder, write_scores
+from emotion_pipeline.search import study
 from emotion_pipeline.search.complementary import choose_complementary, dissimilarity
+from emotion_pipeline.search.grid import Points
 from emotion_pipeline.search.output import ranked, write_search
-from emotion_pipeline.search.study import judged, open_study, run_search, trial_folder
+from emotion_pipeline.search.study import finished_trials, open_study, run_search
+from emotion_pipeline.search.trial import judged, trial_folder
+from emotion_pipeline.store import Artifact, write_artifact
 from tests.conftest import REPOSITORY
-from tests.search.conftest import TARGET
+from tests.search.conftest import TARGET, with_grid
 
 KILLED = """
 import os, pickle, signal, sys
@@ -27,6 +38,25 @@ trial = _claim(open_study(folder), folder, Points(search.grid, search.params.sea
 print(trial.user_attrs["point"], flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """
+
+
+DYING = """
+import os, pickle, sys
+from emotion_pipeline.search import study
+
+folder, search, number, where = pickle.loads(bytes.fromhex(sys.argv[1]))
+
+study.run_trial, study.judged = lambda *_: None, lambda *_: (0.5, 1.0)
+holder, name = (study, "run_trial") if where == "trial" else (study.log, "info")
+setattr(holder, name, lambda *_: os.kill(os.getpid(), number))
+study._work(search, folder, 1)
+"""
+
+
+def dies(search, number: int, where: str = "trial") -> int:
+    """A worker for one point gets a signal in the midst of its trial, or after it; returns its exit status."""
+    argument = pickle.dumps((search.folder(), search, number, where)).hex()
+    return subprocess.run([sys.executable, "-c", DYING, argument], capture_output=True, check=False).returncode
 
 
 def points_of(trials) -> list[int]:
@@ -50,8 +80,6 @@ def test_two_workers_share_the_grid_without_a_duplicate_and_the_search_goes_on(s
 
 
 def test_the_point_of_a_killed_worker_is_tried_again_and_no_finished_one(search):
-    import pickle
-
     run_search(search, 2, 1)
     folder = search.folder()
     argument = pickle.dumps((folder, search)).hex()
@@ -62,6 +90,78 @@ def test_the_point_of_a_killed_worker_is_tried_again_and_no_finished_one(search)
     assert points_of(done) == [0, 1, 2, 3]
     everyone = [trial.user_attrs["point"] for trial in open_study(folder).get_trials()]
     assert sorted(everyone) == [0, 1, 2, 2, 3]
+
+
+def test_a_point_over_which_workers_die_is_given_up_and_the_search_goes_on(search):
+    folder = search.folder()
+    folder.mkdir(parents=True)
+    assert dies(search, signal.SIGTERM) == 130  # ended in order: does not count
+    assert [dies(search, signal.SIGKILL) for _ in range(3)] == [-9, -9, -9]
+    first, second = run_search(search, 2, 1)
+    assert (first.state, first.user_attrs["reason"]) == (TrialState.FAIL, "3 workers died over it (out of memory?)")
+    assert (second.state, second.user_attrs["point"]) == (TrialState.COMPLETE, 1)
+
+
+def test_an_interrupt_after_a_trial_leaves_it_finished(search):
+    search.folder().mkdir(parents=True)
+    assert dies(search, signal.SIGTERM, "after") == 130
+    assert [t.value for t in finished_trials(open_study(search.folder()))] == [0.5]
+
+
+def test_a_killed_process_is_gone_also_before_its_parent_has_asked_for_it():
+    process = subprocess.Popen(["sleep", "99"])
+    worker = study._identity(process.pid)
+    assert study._alive(worker)
+    process.kill()
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # it has ended, and is a zombie
+    assert not study._alive(worker)
+    process.wait()
+
+
+def test_memory_that_is_lacking_fails_the_trial_and_not_the_worker(search, monkeypatch):
+    def too_large(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB\nand so on")
+
+    monkeypatch.setattr(study, "run_trial", too_large)
+    folder = search.folder()
+    folder.mkdir(parents=True)
+    trial = study._claim(open_study(folder), folder, Points(search.grid, 1), search.grid, 1)
+    study._try(search, open_study(folder), trial, trial_folder(folder, 0))
+    (failed,) = finished_trials(open_study(folder))
+    assert failed.user_attrs["reason"] == "CUDA out of memory. Tried to allocate 9 GiB"
+
+
+def test_a_trial_keeps_scores_and_no_network_and_prune_keeps_the_search(search, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run_search(search, 1, 1)
+    folder, everything = search.folder(), sorted(p for p in store_folder().rglob("*") if p.is_file())
+    trial = seed_folder(trial_folder(folder, 0), search.seed)
+    names = [folder / "lock", folder / "study.sqlite", trial / "history.csv", trial / "scores.h5"]
+    assert everything == sorted(names)  # nothing that a stage would take over
+    left = store_folder() / "clips" / "aa" / ".left_by_a_killed_run"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"left")
+    assert prune() == (1, 4)
+    assert all(file.is_file() for file in names)
+
+
+def test_the_number_of_workers_changes_no_byte(search, tmp_path, monkeypatch):
+    """Features as wide as openSMILE's: a product of matrices in two threads has other last bits."""
+    wide, rng = tmp_path / "wide", np.random.default_rng(1)
+    (wide / "ingest").mkdir(parents=True)
+    write_manifest(wide / "ingest" / "clips.csv", search.clips())
+    for clip in search.clips():
+        features = rng.standard_normal((1, 1582)).astype(np.float32)
+        write_artifact(wide / "extract_audio" / f"{clip.clip_id}.h5", clip.clip_id, Artifact({"features": features}))
+    one = with_grid(search.params, {"descriptor": (279, 300)})
+    made = []
+    for workers in (1, 2):
+        monkeypatch.setenv("EMOTION_PIPELINE_STORE", str(tmp_path / f"store_{workers}"))
+        same = type(search)(TARGET, one, wide)
+        run_search(same, 2, workers)
+        folders = [seed_folder(trial_folder(same.folder(), point), search.seed) for point in (0, 1)]
+        made.append([(folder / "scores.h5").read_bytes() for folder in folders])
+    assert made[0] == made[1]
 
 
 def test_a_trial_that_fails_is_listed_with_its_reason_and_the_search_goes_on(search, tmp_path):
@@ -86,6 +186,18 @@ def test_other_data_or_other_fixed_parameters_are_another_study(search, small, d
     varied = small.train_temporal["audio_mlp"].model_copy(update={"dropout": 0.45})  # dropout is searched
     same = small.model_copy(update={"train_temporal": {**small.train_temporal, "audio_mlp": varied}})
     assert search.folder() == type(search)(TARGET, same, data).folder()
+    both = type(search)(TARGET, with_grid(small, {"features": ("extract_audio", "extract_other")}), data)
+    other_features = data / "extract_other" / "a.h5"
+    with pytest.raises(
+        UserError, match=r"data.*/extract_other: not there, but train_temporal\.audio_mlp is made from it"
+    ):
+        both.folder()
+    try:
+        other_features.parent.mkdir()
+        folders = [other_features.write_bytes(content) and both.folder() for content in (b"one", b"two")]
+    finally:
+        shutil.rmtree(other_features.parent)
+    assert folders[0] != folders[1]
 
 
 def test_best_yaml_is_params_yaml_but_for_the_best_values(search, tmp_path):
@@ -102,6 +214,17 @@ def test_best_yaml_is_params_yaml_but_for_the_best_values(search, tmp_path):
     assert b"<dc:date>" not in (tmp_path / "trials.svg").read_bytes()
     whole = yaml.safe_load((tmp_path / "best.yaml").read_text())
     assert set(whole) == set(yaml.safe_load((REPOSITORY / "params.yaml").read_text()))
+
+
+def test_no_best_of_another_study_is_left_where_all_trials_failed(search, tmp_path):
+    failed = create_trial(
+        state=TrialState.FAIL, user_attrs={"point": 0, "reason": "too hot"}, params={}, distributions={}
+    )
+    for name in ("best.yaml", "trials.svg"):
+        (tmp_path / name).write_text("of before")
+    with pytest.raises(UserError, match="none of 1 trials ended well"):
+        write_search(tmp_path, TARGET, {}, [failed], REPOSITORY / "params.yaml")
+    assert [path.name for path in tmp_path.glob("*.*")] == ["trials.csv"]
 
 
 def test_dissimilarity_by_hand():
