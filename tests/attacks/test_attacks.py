@@ -1,0 +1,17 @@
+"""The quick part of `python -m tests.attacks`."""
+
+from importlib import import_module
+
+import pytest
+
+from tests.attacks.__main__ import ATTACKS
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # DVC's own
+@pytest.mark.parametrize("name", ATTACKS)
+def test_everything_is_survived(name, tmp_path):
+    tallies = list(import_module(f"tests.attacks.{name}").attack(tmp_path, True))
+    assert [(tally.test, problem) for tally in tallies for problem in tally.broken] == []
+    assert tallies
+    assert all(tally.tries for tally in tallies)
