@@ -137,7 +137,7 @@ def _search(arguments: argparse.Namespace) -> None:
     target, folder = arguments.target, REPORTS / "search" / arguments.target
     search = Search(target, load_params(), DATA)
     trials = study.run_search(search, arguments.trials, arguments.workers)
-    best = output.write_search(folder, target, search.grid, trials, PARAMS)
+    best = output.write_search(folder, search, trials, PARAMS)
     values = ", ".join(f"{key}: {value}" for key, value in sorted(best.params.items()))
     log.info("search: %d trials; best: %.1f %% on val with %s", len(trials), 100 * float(best.value or 0), values)
     log.info("see %s/trials.csv and trials.svg; compare: diff %s %s/best.yaml", folder, PARAMS, folder)
@@ -160,7 +160,7 @@ def _complementary(arguments: argparse.Namespace) -> None:
         )
     log.info("mean dissimilarity %.3f; of the best trials alone %.3f", chosen.dissimilarity, chosen.best_alone)
     file = REPORTS / "search" / "complementary.yaml"
-    changes = {f"{target}_b": trial.params for target, trial in chosen.trials.items()}
+    changes = {f"{s.target}_b": s.values(chosen.trials[s.target]) for s in searches}
     output.write_params(file, changes, PARAMS)
     log.info("as entries ..._b: diff %s %s", PARAMS, file)
 

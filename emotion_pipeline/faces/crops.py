@@ -61,6 +61,11 @@ def read_faces(path: Path, pixels: int = FACE_SIDE, rows: slice = EVERY) -> UInt
         raise ClipError("unreadable", f"{path}: cannot read its faces ({error})") from error
 
 
+def with_mirrored(faces: UInt8[np.ndarray, "t h w 3"], mirrored: bool) -> dict[str, UInt8[np.ndarray, "t h w 3"]]:
+    """The faces by the group of a file in which what is made of them goes: "", and "flipped/" for the mirrored ones."""
+    return {"": faces} | ({"flipped/": faces[:, :, ::-1]} if mirrored else {})
+
+
 def _resized(face: Face, pixels: int) -> UInt8[np.ndarray, "{pixels} {pixels} 3"]:
     return face if pixels == FACE_SIDE else cv2.resize(face, (pixels, pixels), interpolation=cv2.INTER_AREA)
 

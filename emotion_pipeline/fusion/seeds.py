@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from emotion_pipeline.clips import Clip, labels_of
+from emotion_pipeline.clips import Clip, seen_in_training
 from emotion_pipeline.fingerprint import code_fingerprint, digest, file_sha256
 from emotion_pipeline.fusion.train import FusionParams, train_fusion
 from emotion_pipeline.params import EnsembleParams
@@ -63,11 +63,9 @@ def _fuse_once(
 ) -> None:
     """`train_fusion`, from the store where the same was fused before."""
     files = {model: folder / "scores.h5" for model, folder in models.items()}
-    key = {
+    key = seen_in_training(clips) | {
         "name": name,
         "inputs": {model: file_sha256(file) for model, file in files.items() if file.exists()},
-        "clips": sorted(clip.clip_id for clip in clips),
-        "labels": [sorted(labels_of(clips, (split,)).items()) for split in ("train", "val")],
         "params": params.model_dump(mode="json"),
         "seed": seed,
         "before": {file.name: file_sha256(file) for file in sorted(before.iterdir())} if before else None,

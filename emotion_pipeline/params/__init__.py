@@ -75,6 +75,7 @@ __all__ = [
     "QualityParams",
     "RuntimeParams",
     "SampleParams",
+    "Scalar",
     "ScoreFusionParams",
     "ScoreTreeParams",
     "ScoresParams",
@@ -110,12 +111,15 @@ class EvaluateParams(Section):
     seed: WholeNumber
 
 
+Scalar = bool | int | float | str | None
+
+
 class SearchParams(Section):
     """Values for a random grid search, by model and dotted key, as `fit.learning_rate`. No stage reads it."""
 
     seed: WholeNumber  # of the order in which the grid's points are tried
-    train_temporal: dict[Name, dict[str, tuple[bool | int | float | str | None, ...]]]
-    train_fusion: dict[Name, dict[str, tuple[bool | int | float | str | None, ...]]]
+    train_temporal: dict[Name, dict[str, tuple[Scalar | tuple[Scalar, ...], ...]]]
+    train_fusion: dict[Name, dict[str, tuple[Scalar | tuple[Scalar, ...], ...]]]
 
 
 class RuntimeParams(Section):
@@ -195,4 +199,7 @@ def _line(error) -> str:  # type: ignore[no-untyped-def]  # pydantic's ErrorDeta
         return f"{key}: unknown key (value {error['input']!r}); remove it or correct its name"
     if error["type"] == "missing":
         return f"{key}: missing; add it (params/ has complete files)"
+    if error["type"] == "value_error":  # a validator's own message
+        own = str(error["ctx"]["error"])
+        return f"{key}: {own}" if error["loc"] else own
     return f"{key}: {error['msg']}, got {error['input']!r}"

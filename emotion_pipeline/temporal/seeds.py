@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from emotion_pipeline.clips import Clip, labels_of
+from emotion_pipeline.clips import Clip, seen_in_training
 from emotion_pipeline.fingerprint import code_fingerprint, digest, file_sha256
 from emotion_pipeline.params import TemporalParams
 from emotion_pipeline.reuse import kept_once
@@ -42,11 +42,9 @@ def train_seeds(
     `before`: the same model trained on train alone. Then it is trained on train and val together, with what was found
     on val before: number of epochs, or C.
     """
-    base = {
+    base = seen_in_training(clips) | {
         "name": name,
         "features": {path.name: file_sha256(path) for path in sorted(features.iterdir())},
-        "clips": sorted(clip.clip_id for clip in clips),
-        "labels": [sorted(labels_of(clips, (split,)).items()) for split in ("train", "val")],
         "params": params.model_dump(mode="json"),
         "code": code_fingerprint(train_temporal.__module__),
     }
