@@ -18,6 +18,7 @@ from typing import Any
 import yaml
 
 from emotion_pipeline.fingerprint import file_sha256
+from emotion_pipeline.keysfile import keys_in, note_keys
 from emotion_pipeline.store import atomic
 
 log = logging.getLogger(__name__)
@@ -76,7 +77,7 @@ class Previous:
 
 
 def previous_outputs(
-    stage: str, out: Path, keys_file: Path, params: Mapping[str, object], wanted: Collection[str]
+    out: Path, keys_file: Path, params: Mapping[str, object], wanted: Collection[str]
 ) -> Previous | None:
     """What `dvc.lock` records as the stage's outputs, fetched from the remote where DVC's cache lacks a file.
 
@@ -92,8 +93,9 @@ def previous_outputs(
     if not same_params or not {out.as_posix(), keys_file.as_posix()} <= set(outs):
         return None
     cache = Path(_dvc("cache", "dir").strip())
-    keys = _locked_json(cache, outs[keys_file.as_posix()], keys_file.as_posix())
-    if keys is None or not set(keys.values()) & set(wanted):
+    noted = _locked_json(cache, outs[keys_file.as_posix()], keys_file.as_posix())
+    keys = keys_in(noted)
+    if not set(keys.values()) & set(wanted):
         return None
     listing = _locked_json(cache, outs[out.as_posix()], name) or []
     files = {row["relpath"]: (_object(cache, row["md5"]), row["md5"]) for row in listing}
@@ -103,10 +105,10 @@ def previous_outputs(
 
 
 def fill_from_previous_outputs(
-    stage: str, out: Path, keys_file: Path, params: Mapping[str, object], wanted: Collection[str]
+    out: Path, keys_file: Path, params: Mapping[str, object], wanted: Collection[str]
 ) -> int:
     """Fill the store with the `wanted` keys that the stage's previous outputs have; returns the number of them."""
-    previous = previous_outputs(stage, out, keys_file, params, wanted)
+    previous = previous_outputs(out, keys_file, params, wanted)
     if previous is None:
         return 0
     return sum(
@@ -149,7 +151,9 @@ def _dvc(*arguments: str) -> str:
     return run.stdout
 
 
-def made_once(key: str, out: Path, params: Mapping[str, object], make: Callable[[Path, Path], None]) -> None:
+def made_once(
+    key: str, out: Path, params: Mapping[str, object], module: str, make: Callable[[Path, Path], None]
+) -> None:
     """Give `out` the files that `make(folder, checkpoint)` writes into a folder, from the store where it has them.
 
     `checkpoint` is where it may keep what it has so far: a killed run finds the file again. The key is noted.
@@ -160,13 +164,12 @@ def made_once(key: str, out: Path, params: Mapping[str, object], make: Callable[
     stage, keys_file = out.name, out.parent / "keys" / f"{out.name}.json"
     kept = _trained(key)
     if not _undamaged(kept):
-        previous = previous_outputs(stage, out, keys_file, params, [key])
+        previous = previous_outputs(out, keys_file, params, [key])
         if previous is not None:
             for name, (source, md5) in previous.files.items():
                 _adopt(source, md5, kept / name)
     reused = kept_once(key, out, make)
-    keys_file.parent.mkdir(parents=True, exist_ok=True)
-    keys_file.write_text(json.dumps({stage: key}), encoding="utf-8")
+    note_keys(keys_file, module, {stage: key})
     log.info("%s: %s", stage, "reused, nothing that it is trained on has changed" if reused else "trained")
 
 
@@ -221,7 +224,8 @@ def prune() -> tuple[int, int]:
     Searches (`search/`) stay: no keys file names them, and they can be gone on with at any time.
     Returns the number of files removed and their bytes.
     """
-    used = {key for file in Path("data/keys").glob("*.json") for key in json.loads(file.read_text()).values()}
+    files = sorted(Path("data/keys").rglob("*.json"))
+    used = {key for file in files for key in keys_in(json.loads(file.read_text(encoding="utf-8"))).values()}
     removed = [0, 0]
     entries = [p for p in sorted(store_folder().rglob("*")) if p.relative_to(store_folder()).parts[0] != "search"]
     for path in entries:

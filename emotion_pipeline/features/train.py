@@ -52,7 +52,9 @@ def train_vgg(
         finetune.write_finetuned(folder, network, history)
         write_rows(folder / "accuracy.csv", finetune.accuracy_rows(network, ready, runtime))
 
-    made_once(_key("finetune_vgg", shown, weights, params), out, params.model_dump(mode="json"), make)
+    made_once(
+        _key("finetune_vgg", shown, weights, params), out, params.model_dump(mode="json"), finetune.__name__, make
+    )
 
 
 def _stills(params: FinetuneVggParams) -> dict[str, Stills]:
@@ -113,7 +115,9 @@ def train_c3d(
     def make(folder: Path, checkpoint: Path) -> None:
         finetune.write_finetuned(folder, *finetune.finetune_c3d(train, val, params, runtime, weights, checkpoint))
 
-    made_once(_key("finetune_c3d", trained_on, weights, params), out, params.model_dump(mode="json"), make)
+    made_once(
+        _key("finetune_c3d", trained_on, weights, params), out, params.model_dump(mode="json"), finetune.__name__, make
+    )
 
 
 def _labelled_tracks(ingest: Path, track: Path) -> tuple[dict[Path, int], dict[Path, int]]:
