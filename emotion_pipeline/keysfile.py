@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from emotion_pipeline.clips import UserError
 from emotion_pipeline.fingerprint import code_fingerprint, library_versions
 
 
@@ -27,3 +28,13 @@ def note_keys(keys_file: Path, module: str, keys: Mapping[str, str]) -> None:
 def keys_in(noted: Any) -> dict[str, str]:
     """The keys in what `note_keys` wrote; none where it is not that."""
     return dict(noted["keys"]) if isinstance(noted, dict) and "keys" in noted else {}
+
+
+def read_keys(keys_file: Path) -> dict[str, str]:
+    """The keys in a file; none where there is no such file. Raises UserError where it is damaged."""
+    if not keys_file.exists():
+        return {}
+    try:
+        return keys_in(json.loads(keys_file.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{keys_file}: damaged ({error}); `dvc checkout --force {keys_file}`") from error

@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 
 from emotion_pipeline.fingerprint import file_sha256
-from emotion_pipeline.keysfile import keys_in, note_keys
+from emotion_pipeline.keysfile import keys_in, note_keys, read_keys
 from emotion_pipeline.store import atomic
 
 log = logging.getLogger(__name__)
@@ -92,13 +92,13 @@ def previous_outputs(
     same_params = params in locked.get("params", {}).get("params.yaml", {}).values()
     if not same_params or not {out.as_posix(), keys_file.as_posix()} <= set(outs):
         return None
-    cache = Path(_dvc("cache", "dir").strip())
+    cache = cache_folder()
     noted = _locked_json(cache, outs[keys_file.as_posix()], keys_file.as_posix())
     keys = keys_in(noted)
     if not set(keys.values()) & set(wanted):
         return None
     listing = _locked_json(cache, outs[out.as_posix()], name) or []
-    files = {row["relpath"]: (_object(cache, row["md5"]), row["md5"]) for row in listing}
+    files = {row["relpath"]: (cached_object(cache, row["md5"]), row["md5"]) for row in listing}
     if not all(path.is_file() for path, _ in files.values()):
         _dvc("fetch", "--quiet", name)
     return Previous(keys, files)
@@ -130,16 +130,22 @@ def _adopt(source: Path, md5: str, target: Path) -> bool:
     return True
 
 
-def _object(cache: Path, md5: str) -> Path:
+def cache_folder() -> Path:
+    """DVC's cache of this repository."""
+    return Path(_dvc("cache", "dir").strip())
+
+
+def cached_object(cache: Path, md5: str) -> Path:
+    """Where DVC's cache has the file, or list of files (`.dir`), with this MD5, or would have it."""
     return cache / "files" / "md5" / md5[:2] / md5[2:]
 
 
 def _locked_json(cache: Path, md5: str, target: str) -> Any:
     """A JSON object of DVC's cache, fetched as part of `target` where it is missing; None where it cannot be had."""
-    if not _object(cache, md5).is_file():
+    if not cached_object(cache, md5).is_file():
         _dvc("fetch", "--quiet", target)
     try:
-        return json.loads(_object(cache, md5).read_text(encoding="utf-8"))
+        return json.loads(cached_object(cache, md5).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
 
@@ -225,7 +231,7 @@ def prune() -> tuple[int, int]:
     Returns the number of files removed and their bytes.
     """
     files = sorted(Path("data/keys").rglob("*.json"))
-    used = {key for file in files for key in keys_in(json.loads(file.read_text(encoding="utf-8"))).values()}
+    used = {key for file in files for key in read_keys(file).values()}
     removed = [0, 0]
     entries = [p for p in sorted(store_folder().rglob("*")) if p.relative_to(store_folder()).parts[0] != "search"]
     for path in entries:
