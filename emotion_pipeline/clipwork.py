@@ -8,7 +8,8 @@ from typing import Any
 
 from emotion_pipeline.clips import Clip, read_manifest
 from emotion_pipeline.failures import Failures, read_failures
-from emotion_pipeline.fingerprint import code_fingerprint, digest, file_sha256
+from emotion_pipeline.fingerprint import code_fingerprint, digest
+from emotion_pipeline.keysfile import input_sha256, keys_of_stage
 from emotion_pipeline.params import RuntimeParams, Section
 from emotion_pipeline.store import Artifact, Value
 
@@ -44,7 +45,7 @@ class ClipWork:
     @property
     def keys_file(self) -> Path:
         """Which key each clip of `out` has."""
-        return self.out.parent / "keys" / f"{self.stage}.json"
+        return keys_of_stage(self.out)
 
     @cached_property
     def files(self) -> dict[str, list[Path]]:
@@ -65,13 +66,16 @@ class ClipWork:
         return {}  # a network file is an input of every clip: hashed once
 
     def key(self, clip_id: str, files: Sequence[Path]) -> str:
-        """Of a clip's result: over stage, code, parameters, and the bytes of the input files."""
+        """Of a clip's result: over stage, code, parameters, and the bytes of the input files.
+
+        Raises UserError for a damaged input.
+        """
         own = {"override": self.overrides[clip_id]} if clip_id in self.overrides else {}
         return digest(self._base | own | {"inputs": [self._sha256(file) for file in files]})
 
     def _sha256(self, file: Path) -> str:
         if file not in self._hashes:
-            self._hashes[file] = file_sha256(file)
+            self._hashes[file] = input_sha256(file)
         return self._hashes[file]
 
     def without_input(self) -> tuple[Failures, dict[str, Path]]:

@@ -20,9 +20,10 @@ from tqdm import tqdm
 from emotion_pipeline.clips import ClipError, UserError
 from emotion_pipeline.clipwork import ClipWork
 from emotion_pipeline.failures import Failures, read_failures, require_few_failures, write_failures
+from emotion_pipeline.fingerprint import file_sha256
 from emotion_pipeline.keysfile import note_keys
 from emotion_pipeline.params import RuntimeParams
-from emotion_pipeline.reuse import entry, fill_from_previous_outputs, is_valid, place, seal
+from emotion_pipeline.reuse import entry, fill_from_previous_outputs, is_valid, place, seal, sealed_hash
 from emotion_pipeline.stage import ends_with_parent, run_stage
 from emotion_pipeline.store import Artifact, read_attributes, write_artifact
 
@@ -65,7 +66,9 @@ def run_per_clip(work: ClipWork) -> None:
         failures |= _compute_all(work, {c: keys[c] for c in missing})
         done = {clip_id: key for clip_id, key in keys.items() if clip_id not in failures}
         _fill(out, done, failures)
-        note_keys(work.keys_file, work.module, done)
+        sealed = {f"{clip_id}.h5": sealed_hash(key) for clip_id, key in done.items()}
+        failed = {"failures.csv": file_sha256(out / "failures.csv")}
+        note_keys(work.keys_file, work.module, done, sealed | failed)
         _require_space(out.parent, SPARE_BYTES + sum(f.stat().st_size for f in out.iterdir()))
         _conclude(work, len(set(missing) - set(failures)), failures)
 

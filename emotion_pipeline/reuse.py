@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 
 from emotion_pipeline.fingerprint import file_sha256
-from emotion_pipeline.keysfile import keys_in, note_keys, read_keys
+from emotion_pipeline.keysfile import hashes_of, keys_in, keys_of_stage, note_keys, read_keys
 from emotion_pipeline.store import atomic
 
 log = logging.getLogger(__name__)
@@ -41,6 +41,11 @@ def seal(path: Path, sha256: str | None = None) -> None:
     path.chmod(0o444)
     with atomic(path.with_suffix(".sha256")) as temporary:
         temporary.write_text(sha256 or file_sha256(path), encoding="ascii")
+
+
+def sealed_hash(key: str) -> str:
+    """SHA-256 of a result, as it was when it was made."""
+    return entry(key).with_suffix(".sha256").read_text(encoding="ascii")
 
 
 def is_valid(key: str) -> bool:
@@ -167,7 +172,7 @@ def made_once(
     For a trained network: trained again only when something that it is trained on has changed, also where a
     colleague trained it.
     """
-    stage, keys_file = out.name, out.parent / "keys" / f"{out.name}.json"
+    stage, keys_file = out.name, keys_of_stage(out)
     kept = _trained(key)
     if not _undamaged(kept):
         previous = previous_outputs(out, keys_file, params, [key])
@@ -175,7 +180,7 @@ def made_once(
             for name, (source, md5) in previous.files.items():
                 _adopt(source, md5, kept / name)
     reused = kept_once(key, out, make)
-    note_keys(keys_file, module, {stage: key})
+    note_keys(keys_file, module, {stage: key}, hashes_of(out))
     log.info("%s: %s", stage, "reused, nothing that it is trained on has changed" if reused else "trained")
 
 

@@ -12,7 +12,7 @@ from emotion_pipeline.stage import run_stage
 def main(data: Path, reports: Path, params: Params, runtime: RuntimeParams) -> None:
     """The folders of all stages -> metrics.json, csv files, report.html."""
     evaluate(data, reports, params)
-    note_keys(data / "keys" / "evaluate.json", evaluate.__module__, {})
+    note_keys(data / "keys" / "evaluate.json", evaluate.__module__, {}, {})
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from emotion_pipeline.clips import UserError, labels_of, read_manifest
 from emotion_pipeline.features import finetune
 from emotion_pipeline.features.stills import Stills, aligned, hold_out, read_classes, read_stills, stills_of_tracks
 from emotion_pipeline.fingerprint import code_fingerprint, digest, file_sha256
+from emotion_pipeline.keysfile import input_sha256
 from emotion_pipeline.params import FinetuneC3dParams, FinetuneVggParams, RuntimeParams
 from emotion_pipeline.reuse import entry, is_valid, made_once, seal
 from emotion_pipeline.stage import ends_with_parent
@@ -110,7 +111,7 @@ def train_c3d(
     """Fine-tune C3D, as `train_vgg`."""
     weights = _weights_file(published, params.weights)
     train, val = _labelled_tracks(ingest, track)
-    trained_on = [[(file_sha256(path), label) for path, label in part.items()] for part in (train, val)]
+    trained_on = [[(input_sha256(path), label) for path, label in part.items()] for part in (train, val)]
 
     def make(folder: Path, checkpoint: Path) -> None:
         finetune.write_finetuned(folder, *finetune.finetune_c3d(train, val, params, runtime, weights, checkpoint))

@@ -6,6 +6,7 @@ from pathlib import Path
 from emotion_pipeline.clips import Clip, seen_in_training
 from emotion_pipeline.fingerprint import code_fingerprint, digest, file_sha256
 from emotion_pipeline.fusion.train import FusionParams, train_fusion
+from emotion_pipeline.keysfile import input_sha256
 from emotion_pipeline.params import EnsembleParams
 from emotion_pipeline.reuse import kept_once
 from emotion_pipeline.scorefile import REFIT, seed_folder
@@ -72,7 +73,7 @@ def _fuse_once(
     files = {model: folder / "scores.h5" for model, folder in models.items()}
     key = seen_in_training(clips) | {
         "name": name,
-        "inputs": {model: file_sha256(file) for model, file in files.items() if file.exists()},
+        "inputs": {model: input_sha256(file) for model, file in files.items() if file.exists()},
         "params": params.model_dump(mode="json"),
         "seed": seed,
         "before": {file.name: file_sha256(file) for file in sorted(before.iterdir())} if before else None,

@@ -18,6 +18,7 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 from emotion_pipeline.clips import Clip
 from emotion_pipeline.faces.crops import read_faces
 from emotion_pipeline.faces.sheet import evenly_spaced
+from emotion_pipeline.keysfile import input_sha256
 from emotion_pipeline.report.sources import History, Model, Row
 from emotion_pipeline.store import read_array
 
@@ -140,7 +141,8 @@ def strip_clip(clips: Sequence[Clip], tracks: Path, faces: int) -> Clip | None:
 
 
 def face_strip(path: Path, wanted: int) -> tuple[bytes, list[int]]:
-    """Faces of a clip side by side as a JPEG picture, and the numbers of their frames."""
+    """Faces of a clip side by side as a JPEG picture, and the numbers of their frames; UserError if damaged."""
+    input_sha256(path)
     frames = read_array(path, "frame")
     rows = evenly_spaced(len(frames), wanted)
     strip = np.full((CELL, wanted * CELL, 3), 255, np.uint8)

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from emotion_pipeline.clips import Clip, seen_in_training
-from emotion_pipeline.fingerprint import code_fingerprint, digest, file_sha256
+from emotion_pipeline.fingerprint import code_fingerprint, digest
+from emotion_pipeline.keysfile import input_sha256
 from emotion_pipeline.params import TemporalParams
 from emotion_pipeline.reuse import kept_once
 from emotion_pipeline.scorefile import REFIT, seed_folder
@@ -49,7 +50,7 @@ def train_seeds(
     """
     base = seen_in_training(clips) | {
         "name": name,
-        "features": {path.name: file_sha256(path) for path in sorted(features.iterdir())},
+        "features": {path.name: input_sha256(path) for path in sorted(features.iterdir())},
         "params": params.model_dump(mode="json"),
         "code": code_fingerprint(train_temporal.__module__),
     }
