@@ -22,6 +22,7 @@ from emotion_pipeline.params.extraction import (
     ExtractVggParams,
     FinetuneC3dParams,
     FinetuneVggParams,
+    GalleryParams,
     IngestParams,
     JitterParams,
     QualityParams,
@@ -63,6 +64,7 @@ __all__ = [
     "FinetuneC3dParams",
     "FinetuneVggParams",
     "FitParams",
+    "GalleryParams",
     "GammaParams",
     "IngestParams",
     "JitterParams",
@@ -105,8 +107,6 @@ class EvaluateParams(Section):
     """The report."""
 
     title: str  # what was run, for the page's head
-    strip_faces: Count  # faces per class in the figure of face strips
-    worst_clips: WholeNumber  # clips whose contact sheets are shown, the worst first
     bootstrap_samples: Count  # for the 95 % intervals
     seed: WholeNumber
 
@@ -146,6 +146,7 @@ class Params(Section):
     align: AlignParams
     track: TrackParams
     quality: QualityParams
+    gallery: GalleryParams
     finetune_vgg: FinetuneVggParams
     extract_vgg: ExtractVggParams
     finetune_c3d: dict[Name, FinetuneC3dParams]  # by network

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int
 
 from emotion_pipeline.clips import SPLITS, Clip, UserError, labels_of, read_manifest
 from emotion_pipeline.emotions import EMOTIONS
+from emotion_pipeline.faces.gallery import Gallery, read_gallery
 from emotion_pipeline.failures import read_failures
 from emotion_pipeline.metrics import predicted_labels
 from emotion_pipeline.params import Params
@@ -79,14 +80,13 @@ class Answers:
 
 @dataclass(frozen=True)
 class Sources(Answers):
-    """All that the report shows, but for the faces, which stay in their files."""
+    """All that the report shows."""
 
     left_out: Answers | None  # of the clips of all subjects that were left out once, all in test
     histories: tuple[History, ...]
     still_accuracy: tuple[dict[str, str], ...]  # rows of finetune_vgg's accuracy.csv
     failures: tuple[Row, ...]  # stage, clip_id, reason, detail
-    tracks: Path
-    quality: Path
+    gallery: Gallery
 
 
 def kinds_of(params: Params) -> dict[str, str]:
@@ -120,8 +120,7 @@ def read_sources(data: Path, params: Params) -> Sources:
             for stage in PER_CLIP
             for clip_id, error in sorted(read_failures(data / stage).items())
         ),
-        data / "track",
-        data / "quality",
+        read_gallery(data / "gallery"),
     )
 
 
