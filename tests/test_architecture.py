@@ -26,6 +26,7 @@ ORDER = [
         "store",
         "download",
         "stage",
+        "workers",
         "reuse",
         "perclip",
     ),
