@@ -27,6 +27,7 @@ ORDER = [
         "store",
         "download",
         "stage",
+        "workers",
         "clipwork",
         "reuse",
         "perclip",
