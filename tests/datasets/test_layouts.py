@@ -140,6 +140,17 @@ def test_unreadable_files_stay_in_the_manifest_and_are_listed(tmp_path, runtime,
         ingest(tmp_path / "raw", out, settings("folder"), runtime.model_copy(update={"max_failed": 0.5}))
 
 
+def test_a_link_to_nowhere_and_a_pipe_are_listed_and_a_folder_is_no_clip(tmp_path, runtime):
+    (tmp_path / "raw/train/happy/folder.mp4").mkdir(parents=True)
+    (tmp_path / "raw/train/happy/link.mp4").symlink_to("nowhere")
+    os.mkfifo(tmp_path / "raw/train/happy/pipe.mp4")
+    ingest(tmp_path / "raw", tmp_path / "out", settings("folder"), runtime)
+    assert {clip_id: str(error) for clip_id, error in read_failures(tmp_path / "out").items()} == {
+        "train-happy-link": "unreadable: link.mp4: no such file",
+        "train-happy-pipe": "unreadable: pipe.mp4: is not an ordinary file",
+    }
+
+
 def bad_decoder(row: Clip, root: Path) -> Clip:
     if "dies" in row.path:
         os.kill(os.getpid(), 11)
