@@ -16,6 +16,7 @@ CARRIES_NUMBERS_UNCHANGED = {"emotion_pipeline"} | {
     for name in (
         "clips",
         "download",
+        "ending",
         "faces.files",
         "failures",
         "fingerprint",

@@ -20,11 +20,11 @@ from pebble import ProcessExpired, ProcessPool
 from tqdm import tqdm
 
 from emotion_pipeline.clips import Clip, ClipError, UserError, read_manifest
+from emotion_pipeline.ending import ends_with_parent
 from emotion_pipeline.failures import Failures, read_failures, require_few_failures, write_failures
 from emotion_pipeline.fingerprint import code_fingerprint, digest, file_sha256
 from emotion_pipeline.params import RuntimeParams, Section
 from emotion_pipeline.reuse import entry, fill_from_previous_outputs, is_valid, place, seal
-from emotion_pipeline.stage import ends_with_parent
 from emotion_pipeline.store import Artifact, Value, read_attributes, write_artifact
 
 log = logging.getLogger(__name__)

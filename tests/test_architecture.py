@@ -25,6 +25,7 @@ ORDER = [
         "media",
         "store",
         "download",
+        "ending",
         "stage",
         "reuse",
         "perclip",
