@@ -17,6 +17,7 @@ CARRIES_NUMBERS_UNCHANGED = {"emotion_pipeline"} | {
         "clips",
         "clipwork",
         "download",
+        "ending",
         "faces.files",
         "failures",
         "fingerprint",

@@ -12,9 +12,9 @@ from pebble import ProcessExpired, ProcessPool
 from tqdm import tqdm
 
 from emotion_pipeline.clips import ClipError
+from emotion_pipeline.ending import ends_with_parent
 from emotion_pipeline.failures import Failures
 from emotion_pipeline.params import RuntimeParams
-from emotion_pipeline.stage import ends_with_parent
 
 T = TypeVar("T")
 

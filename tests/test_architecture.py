@@ -26,6 +26,7 @@ ORDER = [
         "media",
         "store",
         "download",
+        "ending",
         "stage",
         "workers",
         "clipwork",
