@@ -18,17 +18,18 @@ from emotion_pipeline.params import Section, load_params
 from emotion_pipeline.perclip import run_per_clip
 from emotion_pipeline.reuse import kept_once, store_folder
 from emotion_pipeline.store import Artifact, read_array
+from tests.attacks.chain import short_chain
 from tests.attacks.tally import Tally
-from tests.clone import Clone, new_clone
+from tests.clone import Clone
 from tests.conftest import REPOSITORY
 
 NAMES = [f"clip_{k}" for k in range(5)]
 
 
 def attack(folder: Path, quick: bool) -> Iterator[Tally]:
-    yield from _attack_stages(folder / "stages", tries=10 if quick else 200)
+    yield from _attack_stages(folder / "stages", tries=10 if quick else 100)
     if not quick:
-        yield from _attack_clone(folder / "team", tries=15)
+        yield from _attack_clone(folder / "team", tries=10)
 
 
 def harm(path: Path, rng: random.Random) -> str:
@@ -151,9 +152,7 @@ def _damaged_trainings(root: Path, tries: int, rng: random.Random) -> Tally:
 
 def _attack_clone(folder: Path, tries: int) -> Iterator[Tally]:
     """With DVC: `verify` names the file, `verify --remove` and `dvc repro` give the bytes of before."""
-    clone = new_clone(folder / "first")
-    clone.run("dvc", "repro", "sample")
-    shutil.copytree(clone.folder / "data/raw/sample", clone.folder / "data/raw/clips")
+    clone = short_chain(folder)
     clone.repro()
     clone.run("dvc", "remote", "add", "-q", "-d", "origin", str(folder / "remote"))
     clone.run("dvc", "push", "-q")
