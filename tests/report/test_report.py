@@ -4,6 +4,7 @@ import csv
 import filecmp
 import json
 import re
+import shutil
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
@@ -303,6 +304,12 @@ def test_no_failures(reports: Path):
     assert table(reports / "failures.csv") == []
     assert (reports / "failures.csv").read_text() == "stage,clip_id,reason,detail\n"
     assert "No stage listed a clip" in (reports / "report.html").read_text()
+
+
+def test_a_model_that_was_not_pulled_gives_a_message(data: Path):
+    shutil.rmtree(data / "train_temporal/vgg_lstm/seed_5")
+    with pytest.raises(UserError, match=r"vgg_lstm/seed_5/scores.h5: no such file.*dvc pull train_temporal"):
+        read_sources(data, PARAMS)
 
 
 def test_strip_takes_the_first_clip_with_enough_faces_else_the_one_with_most(tmp_path: Path):
