@@ -73,6 +73,8 @@ def _video(container: InputContainer, path: Path) -> av.VideoStream:
     if not streams:
         raise ClipError("unreadable", f"{path.name}: has no video stream")
     context = streams[0].codec_context
+    if context is None:
+        raise ClipError("unreadable", f"{path.name}: its pictures are coded in a way that FFmpeg does not know")
     if not context.width or not context.height:  # FFmpeg forgets a size that is over the limit
         raise ClipError(
             "unreadable",
@@ -168,6 +170,8 @@ def timed_sound(path: Path) -> Iterator[tuple[float, av.AudioFrame]]:
 
 
 def _sound_frames(container: InputContainer, path: Path) -> Iterator[av.AudioFrame]:
+    if container.streams.audio and container.streams.audio[0].codec_context is None:
+        raise ClipError("unreadable", f"{path.name}: its sound is coded in a way that FFmpeg does not know")
     for frame in container.decode(container.streams.audio[0]) if container.streams.audio else ():
         if not SOUND_RATES[0] <= frame.sample_rate <= SOUND_RATES[1]:
             raise ClipError("unreadable", f"{path.name}: its sound has {frame.sample_rate} samples per second")

@@ -191,6 +191,19 @@ def test_no_picture_beyond_the_limit_is_decoded(tmp_path, side):
             read(tmp_path / "a.avi")
 
 
+def test_what_is_coded_in_an_unknown_way_is_said(tmp_path, make_video, grey_steps):
+    pictures = make_video(tmp_path / "a.mkv", grey_steps).read_bytes()
+    (tmp_path / "a.mkv").write_bytes(pictures.replace(b"MPEG4/ISO/ASP", b"MPEG4/ISO/ASK"))
+    with pytest.raises(ClipError, match=r"a\.mkv: its pictures are coded in a way that FFmpeg does not know"):
+        probe(tmp_path / "a.mkv")
+    samples = write_sound(tmp_path / "a.avi", np.zeros(4000, np.int16))
+    (tmp_path / "a.avi").write_bytes(
+        samples.replace(struct.pack("<HHI", 1, 1, 16000), struct.pack("<HHI", 9, 1, 16000))
+    )
+    with pytest.raises(ClipError, match=r"a\.avi: its sound is coded in a way that FFmpeg does not know"):
+        sound(tmp_path / "a.avi", 16000)
+
+
 def test_a_picture_of_another_size_ends_the_clip(tmp_path):
     two = [write_one(tmp_path / f"{k}.m1v", "mpeg1video", shape) for k, shape in enumerate([(48, 64), (96, 128)])]
     (tmp_path / "two.m1v").write_bytes(b"".join(two))

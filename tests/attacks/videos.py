@@ -62,7 +62,7 @@ STAGES = {
 }
 MORE_STAGES = {
     "align": ["data/ingest", "raw", "data/detect", "data/align"],
-    "track": ["data/ingest", "raw", "data/detect", "data/align", "data/track"],
+    "track": ["data/ingest", "raw", "data/detect", "data/align", "overrides.csv", "data/track"],
 }
 """Stages that decode clips, and their arguments."""
 
@@ -101,6 +101,8 @@ def attack(folder: Path, quick: bool) -> Iterator[Tally]:
         stages = STAGES if quick else STAGES | MORE_STAGES
         yield from _run_all([alone, beside], stages, len(bad))
         yield _unanswered(server)
+    if not all((place / "data/ingest/clips.csv").is_file() for place in (alone, beside)):
+        return  # that is told already
     yield _unchanged(alone, beside, list(good), list(stages))
     results = Results(beside, list(stages))
     for kind, (_, must) in kinds.items():
