@@ -129,6 +129,7 @@ def _lay_out(place: Path, clips: Mapping[str, Path]) -> None:
     params["ingest"] |= {"dataset": "csv", "root": "raw", "min_clips": 0}
     params["runtime"] |= {"workers": 2, "device": "cpu", "max_failed": 1.0, "clip_seconds": CLIP_SECONDS}
     (place / "params.yaml").write_text(yaml.safe_dump(params))
+    (place / "overrides.csv").write_text("clip_id,track\n")
     with open(place / "raw" / "clips.csv", "w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["clip_id", "path"])
