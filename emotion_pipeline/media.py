@@ -1,7 +1,7 @@
 """Pictures and sound of a video file, read with PyAV (FFmpeg)."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -73,6 +73,8 @@ def _video(container: InputContainer, path: Path) -> av.VideoStream:
     if not streams:
         raise ClipError("unreadable", f"{path.name}: has no video stream")
     context = streams[0].codec_context
+    if context is None:
+        raise ClipError("unreadable", f"{path.name}: its pictures are coded in a way that FFmpeg does not know")
     if not context.width or not context.height:  # FFmpeg forgets a size that is over the limit
         raise ClipError(
             "unreadable",
@@ -82,10 +84,16 @@ def _video(container: InputContainer, path: Path) -> av.VideoStream:
     return streams[0]
 
 
+def _demux(container: InputContainer) -> Iterator[av.Packet]:
+    """Every packet of the tracks that the file began with: where another joins them, PyAV ends with an IndexError."""
+    with suppress(IndexError):
+        yield from container.demux()
+
+
 def _packets(container: InputContainer, video: av.VideoStream, path: Path) -> Iterator[av.Packet]:
     """Every packet, then a ClipError (`truncated`) where more pictures or seconds are announced than are there."""
     frames, end = 0, 0.0
-    for packet in container.demux():
+    for packet in _demux(container):
         if packet.size and packet.stream is video:
             frames += 1
         if packet.size and packet.pts is not None and packet.time_base:
@@ -139,7 +147,7 @@ def timed_frames(path: Path) -> Iterator[tuple[float, UInt8[np.ndarray, "h w 3"]
         video = _video(container, path)
         beginning, step = (container.start_time or 0) / av.time_base, 1 / float(video.guessed_rate or 25)
         packets = (packet for packet in _packets(container, video, path) if packet.stream is video)
-        for frame in chain.from_iterable(packet.decode() for packet in packets):
+        for frame in chain.from_iterable(video.decode(packet) for packet in packets):
             whole = not frame.is_corrupt
             time = time + step if frame.time is None else frame.time - beginning
             turns = round(frame.rotation / 90) % 4
@@ -168,10 +176,12 @@ def timed_sound(path: Path) -> Iterator[tuple[float, av.AudioFrame]]:
 
 
 def _sound_frames(container: InputContainer, path: Path) -> Iterator[av.AudioFrame]:
-    for frame in container.decode(container.streams.audio[0]) if container.streams.audio else ():
-        if not SOUND_RATES[0] <= frame.sample_rate <= SOUND_RATES[1]:
-            raise ClipError("unreadable", f"{path.name}: its sound has {frame.sample_rate} samples per second")
-        yield frame
+    track = container.streams.audio[0] if container.streams.audio else None
+    for packet in _demux(container) if track else ():
+        for frame in track.decode(packet) if track and packet.stream is track else ():
+            if not SOUND_RATES[0] <= frame.sample_rate <= SOUND_RATES[1]:
+                raise ClipError("unreadable", f"{path.name}: its sound has {frame.sample_rate} samples per second")
+            yield frame
 
 
 def sound(path: Path, sample_rate: int) -> Float[np.ndarray, " n"]:

@@ -191,6 +191,32 @@ def test_no_picture_beyond_the_limit_is_decoded(tmp_path, side):
             read(tmp_path / "a.avi")
 
 
+def test_what_is_coded_in_an_unknown_way_is_said(tmp_path, make_video, grey_steps):
+    pictures = make_video(tmp_path / "a.mkv", grey_steps).read_bytes()
+    (tmp_path / "a.mkv").write_bytes(pictures.replace(b"MPEG4/ISO/ASP", b"MPEG4/ISO/ASK"))
+    with pytest.raises(ClipError, match=r"a\.mkv: its pictures are coded in a way that FFmpeg does not know"):
+        probe(tmp_path / "a.mkv")
+
+
+def test_a_sound_track_that_begins_in_mid_file_ends_nothing(tmp_path):
+    with av.open(str(tmp_path / "a.mpg"), "w") as container:
+        video = container.add_stream("mpeg1video", rate=25, options={"b": "200M", "qmin": "1", "qmax": "1"})
+        (video.height, video.width), video.pix_fmt = (480, 640), "yuv420p"
+        noise = np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8)
+        for _ in range(8):
+            container.mux(video.encode(av.VideoFrame.from_ndarray(np.roll(noise, 99), format="rgb24")))
+        container.mux(video.encode(None))
+    with av.open(str(tmp_path / "b.mpg"), "w") as container:
+        audio = container.add_stream("mp2", rate=32000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 32000), np.int16), format="s16", layout="mono")
+        frame.sample_rate = 32000
+        container.mux(audio.encode(frame) + audio.encode(None))
+    pictures = (tmp_path / "a.mpg").read_bytes()
+    many = 6 * 2**20 // len(pictures) + 1  # FFmpeg looks for tracks in the first 5 MB, and at the end
+    (tmp_path / "late.mpg").write_bytes(pictures * many + (tmp_path / "b.mpg").read_bytes() + pictures * many)
+    assert probe(tmp_path / "late.mpg").frames == 16 * many
+
+
 def test_a_picture_of_another_size_ends_the_clip(tmp_path):
     two = [write_one(tmp_path / f"{k}.m1v", "mpeg1video", shape) for k, shape in enumerate([(48, 64), (96, 128)])]
     (tmp_path / "two.m1v").write_bytes(b"".join(two))

@@ -62,7 +62,7 @@ STAGES = {
 }
 MORE_STAGES = {
     "align": ["data/ingest", "raw", "data/detect", "data/align"],
-    "track": ["data/ingest", "raw", "data/detect", "data/align", "data/track"],
+    "track": ["data/ingest", "raw", "data/detect", "data/align", "overrides.csv", "data/track"],
 }
 """Stages that decode clips, and their arguments."""
 
@@ -101,6 +101,8 @@ def attack(folder: Path, quick: bool) -> Iterator[Tally]:
         stages = STAGES if quick else STAGES | MORE_STAGES
         yield from _run_all([alone, beside], stages, len(bad))
         yield _unanswered(server)
+    if not all((place / "data/ingest/clips.csv").is_file() for place in (alone, beside)):
+        return  # that is told already
     yield _unchanged(alone, beside, list(good), list(stages))
     results = Results(beside, list(stages))
     for kind, (_, must) in kinds.items():
@@ -127,6 +129,7 @@ def _lay_out(place: Path, clips: Mapping[str, Path]) -> None:
     params["ingest"] |= {"dataset": "csv", "root": "raw", "min_clips": 0}
     params["runtime"] |= {"workers": 2, "device": "cpu", "max_failed": 1.0, "clip_seconds": CLIP_SECONDS}
     (place / "params.yaml").write_text(yaml.safe_dump(params))
+    (place / "overrides.csv").write_text("clip_id,track\n")
     with open(place / "raw" / "clips.csv", "w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["clip_id", "path"])
