@@ -3,6 +3,7 @@
 import fcntl
 import json
 import logging
+import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -94,7 +95,7 @@ def _failed_before(files: Mapping[str, Sequence[Path]], ingest: Path) -> Failure
     listed = [read_failures(folder) for folder in [ingest, *sorted(folders)]]
     failures: Failures = {}
     for clip_id, paths in files.items():
-        lost = [path for path in paths if not path.is_file()]
+        lost = [path for path in paths if not os.path.isfile(path)]  # no error for a name that is too long
         known = [rows[clip_id] for rows in listed if clip_id in rows]
         if known and (lost or clip_id in listed[0]):
             failures[clip_id] = known[0]
