@@ -1,5 +1,6 @@
 """What a per-clip stage is to do: its function, inputs and parameters, and from them the key of every clip."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -89,7 +90,7 @@ class ClipWork:
         failures: Failures = {}
         lost: dict[str, Path] = {}
         for clip_id, paths in self.files.items():
-            gone = [path for path in paths if not path.is_file()]
+            gone = [path for path in paths if not os.path.isfile(path)]  # no error for a name that is too long
             known = [rows[clip_id] for rows in listed if clip_id in rows]
             if known and (gone or clip_id in listed[0]):
                 failures[clip_id] = known[0]

@@ -157,6 +157,14 @@ def test_a_clip_that_failed_before_is_carried_on_with_its_reason(place):
     assert read_failures(place.out)["c"].args == ("truncated", "cut off")
 
 
+def test_a_clip_whose_name_is_too_long_for_the_disk_is_carried_on(place):
+    clips = [Clip(n, f"{n}.txt", "train", "happy", "") for n in "ab"]
+    write_manifest(place.ingest / "clips.csv", [*clips, Clip("c", "c" * 300, "train", "happy", "")])
+    write_failures(place.ingest, {"c": ClipError("unreadable", "File name too long")})
+    assert place()[0] == ["a", "b"]
+    assert read_failures(place.out)["c"].reason == "unreadable"
+
+
 def test_a_partly_present_input_folder_is_refused(place):
     (place.raw / "d.txt").unlink()
     with pytest.raises(UserError, match=r"d\.txt: no such file, and clip d is in no list of failures.*dvc pull"):

@@ -101,7 +101,7 @@ def attack(folder: Path, quick: bool) -> Iterator[Tally]:
         stages = STAGES if quick else STAGES | MORE_STAGES
         yield from _run_all([alone, beside], stages, len(bad))
         yield _unanswered(server)
-    if not all((place / "data/ingest/clips.csv").is_file() for place in (alone, beside)):
+    if not all((place / "data" / stage / "failures.csv").is_file() for place in (alone, beside) for stage in stages):
         return  # that is told already
     yield _unchanged(alone, beside, list(good), list(stages))
     results = Results(beside, list(stages))
