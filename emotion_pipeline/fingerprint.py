@@ -20,6 +20,7 @@ CARRIES_NUMBERS_UNCHANGED = {"emotion_pipeline"} | {
         "faces.files",
         "failures",
         "fingerprint",
+        "machine",
         "params",
         "perclip",
         "reuse",

@@ -1,16 +1,14 @@
 """Run a function for every clip of a stage: reuse by key, worker processes, progress, failures.csv."""
 
-import fcntl
 import json
 import logging
 import os
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, as_completed
 from concurrent.futures import TimeoutError as ClipTimeout
-from contextlib import contextmanager
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -23,6 +21,7 @@ from emotion_pipeline.clips import Clip, ClipError, UserError, read_manifest
 from emotion_pipeline.ending import ends_with_parent
 from emotion_pipeline.failures import Failures, read_failures, require_few_failures, write_failures
 from emotion_pipeline.fingerprint import code_fingerprint, digest, file_sha256
+from emotion_pipeline.machine import in_use
 from emotion_pipeline.params import RuntimeParams, Section
 from emotion_pipeline.reuse import entry, fill_from_previous_outputs, is_valid, place, seal
 from emotion_pipeline.store import Artifact, Value, read_attributes, write_artifact
@@ -31,9 +30,6 @@ log = logging.getLogger(__name__)
 
 Compute = Callable[[Sequence[Path]], Artifact]
 Overrides = Mapping[str, Mapping[str, Value]]
-
-SPARE_BYTES = 256 * 2**20
-"""Room that is left on the disk for whatever else writes to it."""
 
 TRIES = 2
 """A clip whose worker died (memory, a crash in a decoder) is tried once more."""
@@ -56,12 +52,10 @@ def run_per_clip(
     change. A clip that raises ClipError, takes longer than `runtime.clip_seconds` or kills its worker is listed
     and left out; one whose input failed in an earlier stage is listed with that stage's reason.
 
-    Raises UserError where more than `runtime.max_failed` of the clips failed, inputs are missing for another
-    reason, another run of the stage is at work, or the disk is too full.
+    Raises UserError where more than `runtime.max_failed` of the clips failed, or inputs are missing for another reason.
     """
     stage, keys_file = out.name, out.parent / "keys" / f"{out.name}.json"
-    with _alone(stage):
-        _require_space(out.parent, SPARE_BYTES)
+    with in_use():
         clips = read_manifest(ingest / "clips.csv")
         files = {clip.clip_id: list(inputs(clip)) for clip in clips}
         failures = _failed_before(files, ingest)
@@ -75,28 +69,7 @@ def run_per_clip(
         _fill(out, done, failures)
         with open(_made(keys_file), "w", encoding="utf-8") as file:
             json.dump(done, file, indent=0, sort_keys=True)
-        _require_space(out.parent, SPARE_BYTES + sum(f.stat().st_size for f in out.iterdir()))
         _conclude(stage, out, len(files), len(set(missing) - set(failures)), failures, runtime)
-
-
-@contextmanager
-def _alone(stage: str) -> Iterator[None]:
-    lock = _made(Path(".cache/locks") / stage)
-    with open(lock, "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"{stage}: another run of this stage is at work here; wait for it, or end it") from None
-        yield
-
-
-def _require_space(folder: Path, needed: int) -> None:
-    free = shutil.disk_usage(_made(folder / "x").parent).free
-    if free < needed:
-        raise UserError(
-            f"{folder}: {free / 2**20:.0f} MiB free on this disk, {needed / 2**20:.0f} MiB needed (DVC copies"
-            " the results into its cache); make room, then run again: finished clips are kept"
-        )
 
 
 def _failed_before(files: Mapping[str, Sequence[Path]], ingest: Path) -> Failures:

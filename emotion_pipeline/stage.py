@@ -1,5 +1,6 @@
-"""How a stage of `dvc.yaml` starts and ends: messages instead of tracebacks."""
+"""How a stage of `dvc.yaml` starts and ends: alone, with room for its results, and with messages, not tracebacks."""
 
+import fcntl
 import logging
 import sys
 from collections.abc import Callable
@@ -7,18 +8,30 @@ from pathlib import Path
 
 from emotion_pipeline.clips import UserError
 from emotion_pipeline.ending import begin
+from emotion_pipeline.machine import explained, locked, require_room
 from emotion_pipeline.params import Params, load_params
 
 
 def run_stage(main: Callable[..., None], *arguments: str, section: Callable[[Params], object]) -> None:
     """Call `main(*paths, params section, runtime)` and end the process with the right exit status.
 
-    `arguments` are the paths of the command line. Exit status 1 and the message alone for a UserError, 130 for Ctrl-C.
+    `arguments` are the paths of the command line, the last one an output. Exit status 1 and the message alone for a
+    UserError, a full disk, a folder that may not be written to, and where the same stage is at work here already.
     """
     begin()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    out = Path(arguments[-1])
+    lock = Path(".cache/locks") / "_".join(out.parts)
+    busy = f"{out}: another run of this stage is at work here; wait for it, or end it"
     try:
         params = load_params()
-        main(*map(Path, arguments), section(params), params.runtime)
+        with locked(lock, fcntl.LOCK_EX | fcntl.LOCK_NB, busy):
+            require_room(out)
+            main(*map(Path, arguments), section(params), params.runtime)
+            require_room(out, sum(file.stat().st_size for file in out.rglob("*")))
     except UserError as error:
         sys.exit(f"ERROR: {error}")
+    except (OSError, RuntimeError) as error:
+        if text := explained(error, out):
+            sys.exit(f"ERROR: {text}")
+        raise

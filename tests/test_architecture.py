@@ -26,6 +26,7 @@ ORDER = [
         "store",
         "download",
         "ending",
+        "machine",
         "stage",
         "reuse",
         "perclip",

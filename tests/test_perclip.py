@@ -218,12 +218,6 @@ def test_writing_over_an_output_leaves_the_store_alone(place):
     assert entry(key).read_bytes() == before
 
 
-def test_a_full_disk_is_said_before_dvc_commits(place, monkeypatch):
-    monkeypatch.setattr(perclip, "SPARE_BYTES", 2**60)
-    with pytest.raises(UserError, match="MiB free on this disk"):
-        place()
-
-
 KILLED = """
 import sys, time
 from functools import partial
