@@ -2,7 +2,9 @@
 
 import hashlib
 import logging
+from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from functools import partial
 from multiprocessing import get_context
@@ -88,17 +90,25 @@ def _aligned_once(stills: Stills, margin: float, runtime: RuntimeParams) -> Stil
     count, code = len(stills.names), code_fingerprint(aligned.__module__)
     parts = [stills.part(rows) for rows in np.split(np.arange(count), range(AT_ONCE, count, AT_ONCE))]
     keys = [digest({"stills": _hashes(part), "margin": margin, "code": code}) for part in parts]
-    missing = {key: part for key, part in zip(keys, parts, strict=True) if not is_valid(key)}
-    if missing:
-        workers = min(runtime.processes, len(missing))
-        with ProcessPoolExecutor(workers, get_context("spawn"), ends_with_parent) as pool:
-            results = pool.map(partial(_align_part, margin=margin), missing, missing.values())
-            list(tqdm(results, "aligning stills", len(missing), unit=f"{AT_ONCE} stills", disable=None))
+    by_key = dict(zip(keys, parts, strict=True))
+    try:
+        _align_missing(by_key, margin, runtime)
+    except BrokenProcessPool:  # a worker died, perhaps of memory: the others' work is lost, so once more
+        _align_missing(by_key, margin, runtime)
     found = sum(int(read_attributes(entry(key))["found"]) for key in keys)
     log.info("finetune_vgg: a face found and aligned in %d of %d stills", found, count)
     streams = [(read_array(entry(key), "jpeg"), read_array(entry(key), "end")) for key in keys]
     pictures = [part.tobytes() for jpeg, end in streams for part in np.split(jpeg, end[:-1])]
     return replace(stills, encoded=tuple(pictures))
+
+
+def _align_missing(parts: Mapping[str, Stills], margin: float, runtime: RuntimeParams) -> None:
+    missing = {key: part for key, part in parts.items() if not is_valid(key)}
+    if missing:
+        workers = min(runtime.processes, len(missing))
+        with ProcessPoolExecutor(workers, get_context("spawn"), ends_with_parent) as pool:
+            results = pool.map(partial(_align_part, margin=margin), missing, missing.values())
+            list(tqdm(results, "aligning stills", len(missing), unit=f"{AT_ONCE} stills", disable=None))
 
 
 def _align_part(key: str, stills: Stills, margin: float) -> None:
