@@ -1,14 +1,16 @@
 """`python -m emotion_pipeline`: what is no stage."""
 
 import argparse
+import json
 import logging
 import sys
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 from emotion_pipeline.clips import ClipError, UserError, read_manifest
 from emotion_pipeline.params import load_params
-from emotion_pipeline.reuse import prune
+from emotion_pipeline.prune import prune
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +57,7 @@ def main() -> None:
     complementary.add_argument("--present", nargs="*", default=[], help="temporal models that they are to complement")
     complementary.add_argument("--among", type=_count, default=10, help="best trials of each search to choose from")
     complementary.set_defaults(run=_complementary)
+    _add_audit(commands)
     arguments = parser.parse_args()
     try:
         arguments.run(arguments)
@@ -63,6 +66,63 @@ def main() -> None:
     except KeyboardInterrupt:
         log.info("interrupted: what was finished is kept")
         sys.exit(130)
+
+
+def _add_audit(commands: Any) -> None:
+    text = "what is done, reusable, failed or missing in each stage, and what a run would compute; nothing runs"
+    status = commands.add_parser("status", help=text, description=text)
+    status.set_defaults(run=_status)
+    text = "read every output, kept result and file of DVC's cache, and name those that are damaged"
+    verify = commands.add_parser("verify", help=text, description=text)
+    verify.add_argument("--remove", action="store_true", help="remove them, to be made or pulled again")
+    verify.set_defaults(run=_verify)
+    text = "list the clips that a stage could not use, with the reasons"
+    failures = commands.add_parser("failures", help=text, description=text)
+    failures.set_defaults(run=_failures)
+    text = "from a file of reports/ or data/, or a number in reports/metrics.json, to all that made it"
+    explain = commands.add_parser("explain", help=text, description=text)
+    explain.add_argument("file", type=Path)
+    explain.add_argument("number", nargs="?", default="", help="as fusion.moddrop.test.accuracy")
+    explain.set_defaults(run=_explain)
+    for command in (status, verify, failures, explain):
+        command.add_argument("--json", action="store_true", help="for programs")
+
+
+def _status(arguments: argparse.Namespace) -> None:
+    from emotion_pipeline.audit import stages, status
+
+    found = status.status(stages.read_stages(), load_params())
+    print(status.as_json(found) if arguments.json else status.as_table(found))
+
+
+def _verify(arguments: argparse.Namespace) -> None:
+    from emotion_pipeline.audit.verify import remove, verify
+
+    counts, damaged = verify()
+    if arguments.remove:
+        remove(damaged)
+    if arguments.json:
+        rows = [{"path": str(d.path), "what": d.what, "remedy": d.remedy} for d in damaged]
+        print(json.dumps({"read": counts, "damaged": rows}, indent=1))
+    else:
+        print(f"read: {', '.join(f'{count} files of {kind}' for kind, count in counts.items())}")
+        print("\n".join([*map(str, damaged), f"{len(damaged)} damaged{', removed' if arguments.remove else ''}"]))
+    sys.exit(bool(damaged))
+
+
+def _failures(arguments: argparse.Namespace) -> None:
+    from emotion_pipeline.audit import failures, stages
+
+    order = [out.name for stage in stages.read_stages() for out in stage.outs if out.parent == DATA]
+    found = failures.list_failures(DATA, order)
+    print(failures.as_json(found) if arguments.json else failures.as_text(found))
+
+
+def _explain(arguments: argparse.Namespace) -> None:
+    from emotion_pipeline.audit import explain
+
+    result = explain.explain(arguments.file, arguments.number)
+    print(json.dumps(result, indent=1) if arguments.json else explain.as_text(result))
 
 
 def _prune(_: argparse.Namespace) -> None:
@@ -137,7 +197,7 @@ def _search(arguments: argparse.Namespace) -> None:
     target, folder = arguments.target, REPORTS / "search" / arguments.target
     search = Search(target, load_params(), DATA)
     trials = study.run_search(search, arguments.trials, arguments.workers)
-    best = output.write_search(folder, target, search.grid, trials, PARAMS)
+    best = output.write_search(folder, search, trials, PARAMS)
     values = ", ".join(f"{key}: {value}" for key, value in sorted(best.params.items()))
     log.info("search: %d trials; best: %.1f %% on val with %s", len(trials), 100 * float(best.value or 0), values)
     log.info("see %s/trials.csv and trials.svg; compare: diff %s %s/best.yaml", folder, PARAMS, folder)
@@ -160,7 +220,7 @@ def _complementary(arguments: argparse.Namespace) -> None:
         )
     log.info("mean dissimilarity %.3f; of the best trials alone %.3f", chosen.dissimilarity, chosen.best_alone)
     file = REPORTS / "search" / "complementary.yaml"
-    changes = {f"{target}_b": trial.params for target, trial in chosen.trials.items()}
+    changes = {f"{s.target}_b": s.values(chosen.trials[s.target]) for s in searches}
     output.write_params(file, changes, PARAMS)
     log.info("as entries ..._b: diff %s %s", PARAMS, file)
 

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from emotion_pipeline.emotions import EMOTIONS
 
@@ -18,7 +19,8 @@ class UserError(ValueError):
 class ClipError(Exception):
     """This one clip cannot be used: a short machine-readable reason and a sentence for a person.
 
-    Reasons in use: `unreadable`, `truncated`, `empty`, `no_sound`, `no_face`, `timeout`, `crash`.
+    Reasons in use: `unreadable`, `truncated`, `empty`, `too_long`, `too_short`, `no_sound`, `no_face`, `timeout`,
+    `crash`, `memory`.
     """
 
     def __init__(self, reason: str, detail: str):
@@ -90,6 +92,12 @@ def labels_of(clips: Iterable[Clip], splits: Iterable[str] = ("train", "val")) -
     """
     wanted = set(splits)
     return {c.clip_id: EMOTIONS.index(c.label) for c in clips if c.label and c.split in wanted}
+
+
+def seen_in_training(clips: Sequence[Clip]) -> dict[str, Any]:
+    """What a training sees of the manifest, for its key: the clips' ids, the labels of train and of val."""
+    labels = [sorted(labels_of(clips, (split,)).items()) for split in ("train", "val")]
+    return {"clips": sorted(clip.clip_id for clip in clips), "labels": labels}
 
 
 def class_table(clips: Sequence[Clip]) -> list[dict[str, str | int]]:

@@ -15,17 +15,20 @@ CARRIES_NUMBERS_UNCHANGED = {"emotion_pipeline"} | {
     f"emotion_pipeline.{name}"
     for name in (
         "clips",
+        "clipwork",
         "download",
         "ending",
         "faces.files",
         "failures",
         "fingerprint",
+        "keysfile",
         "machine",
         "params",
         "perclip",
         "reuse",
         "stage",
         "store",
+        "workers",
     )
 }
 """Modules that bring arrays from one place to another: an edit there makes no result out of date."""
@@ -57,14 +60,20 @@ def code_fingerprint(module: str) -> str:
     """
     files = source_files(module, frozenset(CARRIES_NUMBERS_UNCHANGED))
     code = {name: _bare_code(file) for name, file in files.items()}
+    return digest({"code": code, "versions": library_versions(module)})
+
+
+@functools.cache
+def library_versions(module: str) -> dict[str, str]:
+    """Versions of the libraries that the code behind `module` imports, by package."""
+    files = source_files(module, frozenset(CARRIES_NUMBERS_UNCHANGED))
     libraries = {name.split(".")[0] for file in files.values() for name in _imports(file)}
     known = packages_distributions()
-    versions = {
+    return {
         package: version(package).split("+")[0]  # 2.13.0+cpu makes the numbers of 2.13.0
         for library in libraries - set(sys.stdlib_module_names) - {"emotion_pipeline"}
         for package in known.get(library, [])
     }
-    return digest({"code": code, "versions": versions})
 
 
 def digest(value: object) -> str:

@@ -6,10 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from emotion_pipeline.clips import Clip, UserError, read_manifest, write_manifest
-from emotion_pipeline.features.extract import extract_c3d, extract_vgg
+from emotion_pipeline.features.extract import c3d_work, vgg_work
 from emotion_pipeline.features.train import train_c3d, train_vgg
 from emotion_pipeline.fusion.seeds import fuse_ensemble, fuse_seeds
 from emotion_pipeline.params import Params, RuntimeParams
+from emotion_pipeline.perclip import run_per_clip
 from emotion_pipeline.temporal.seeds import train_model
 
 
@@ -47,11 +48,12 @@ def run_fold(subject: str, data: Path, out: Path, params: Params, runtime: Runti
     for network, own in params.finetune_c3d.items():
         folder, file = work / f"finetune_c3d_{network}", work / f"finetune_c3d_{network}" / "network.safetensors"
         train_c3d(ingest, track, weights / "c3d", folder, own, runtime)
-        extract_c3d(ingest, track, file, work / f"extract_c3d_{network}", params.extract_c3d[network], runtime)
+        features = work / f"extract_c3d_{network}"
+        run_per_clip(c3d_work(ingest, track, file, features, params.extract_c3d[network], runtime))
     if params.finetune_vgg.images == "clips":
         train_vgg(ingest, track, weights / "vgg_face", work / "finetune_vgg", params.finetune_vgg, runtime)
         file = work / "finetune_vgg" / "network.safetensors"
-        extract_vgg(ingest, track, file, work / "extract_vgg", params.extract_vgg, runtime)
+        run_per_clip(vgg_work(ingest, track, file, work / "extract_vgg", params.extract_vgg, runtime))
     _train(clips, data, work, out, params)
     shutil.rmtree(work)
 

@@ -19,7 +19,8 @@ from typing import Any
 import yaml
 
 from emotion_pipeline.fingerprint import file_sha256
-from emotion_pipeline.machine import STORE_LOCK, in_use, locked, store_folder
+from emotion_pipeline.keysfile import hashes_of, keys_in, keys_of_stage, note_keys
+from emotion_pipeline.machine import in_use, locked, store_folder
 from emotion_pipeline.store import atomic
 
 log = logging.getLogger(__name__)
@@ -37,13 +38,18 @@ def seal(path: Path) -> None:
         temporary.write_text(file_sha256(path), encoding="ascii")
 
 
+def sealed_hash(key: str) -> str:
+    """SHA-256 of a result, as it was when it was made."""
+    return entry(key).with_suffix(".sha256").read_text(encoding="ascii")
+
+
 def is_valid(key: str) -> bool:
     """Whether the store has an undamaged result for this key. A damaged one is named, and removed."""
     path = entry(key)
     hash_file = path.with_suffix(".sha256")
     if not (path.is_file() and hash_file.is_file()):
         return False
-    if file_sha256(path) == hash_file.read_text(encoding="ascii"):
+    if file_sha256(path).encode() == hash_file.read_bytes():
         return True
     log.warning("%s: damaged (its bytes do not match its SHA-256), made again", path)
     hash_file.unlink(missing_ok=True)
@@ -71,7 +77,7 @@ class Previous:
 
 
 def previous_outputs(
-    stage: str, out: Path, keys_file: Path, params: Mapping[str, object], wanted: Collection[str]
+    out: Path, keys_file: Path, params: Mapping[str, object], wanted: Collection[str]
 ) -> Previous | None:
     """What `dvc.lock` records as the stage's outputs, fetched from the remote where DVC's cache lacks a file.
 
@@ -86,22 +92,23 @@ def previous_outputs(
     same_params = params in locked.get("params", {}).get("params.yaml", {}).values()
     if not same_params or not {out.as_posix(), keys_file.as_posix()} <= set(outs):
         return None
-    cache = Path(_dvc("cache", "dir").strip())
-    keys = _locked_json(cache, outs[keys_file.as_posix()], keys_file.as_posix())
-    if keys is None or not set(keys.values()) & set(wanted):
+    cache = cache_folder()
+    noted = _locked_json(cache, outs[keys_file.as_posix()], keys_file.as_posix())
+    keys = keys_in(noted)
+    if not set(keys.values()) & set(wanted):
         return None
     listing = _locked_json(cache, outs[out.as_posix()], name) or []
-    files = {row["relpath"]: (_object(cache, row["md5"]), row["md5"]) for row in listing}
+    files = {row["relpath"]: (cached_object(cache, row["md5"]), row["md5"]) for row in listing}
     if not all(path.is_file() for path, _ in files.values()):
         _dvc("fetch", "--quiet", name)
     return Previous(keys, files)
 
 
 def fill_from_previous_outputs(
-    stage: str, out: Path, keys_file: Path, params: Mapping[str, object], wanted: Collection[str]
+    out: Path, keys_file: Path, params: Mapping[str, object], wanted: Collection[str]
 ) -> int:
     """Fill the store with the `wanted` keys that the stage's previous outputs have; returns the number of them."""
-    previous = previous_outputs(stage, out, keys_file, params, wanted)
+    previous = previous_outputs(out, keys_file, params, wanted)
     if previous is None:
         return 0
     return sum(
@@ -130,16 +137,22 @@ def _copied(source: Path, md5: str, target: Path) -> bool:
     return True
 
 
-def _object(cache: Path, md5: str) -> Path:
+def cache_folder() -> Path:
+    """DVC's cache of this repository."""
+    return Path(_dvc("cache", "dir").strip())
+
+
+def cached_object(cache: Path, md5: str) -> Path:
+    """Where DVC's cache has the file, or list of files (`.dir`), with this MD5, or would have it."""
     return cache / "files" / "md5" / md5[:2] / md5[2:]
 
 
 def _locked_json(cache: Path, md5: str, target: str) -> Any:
     """A JSON object of DVC's cache, fetched as part of `target` where it is missing; None where it cannot be had."""
-    if not _object(cache, md5).is_file():
+    if not cached_object(cache, md5).is_file():
         _dvc("fetch", "--quiet", target)
     try:
-        return json.loads(_object(cache, md5).read_text(encoding="utf-8"))
+        return json.loads(cached_object(cache, md5).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
 
@@ -151,7 +164,9 @@ def _dvc(*arguments: str) -> str:
     return run.stdout
 
 
-def made_once(key: str, out: Path, params: Mapping[str, object], make: Callable[[Path, Path], None]) -> None:
+def made_once(
+    key: str, out: Path, params: Mapping[str, object], module: str, make: Callable[[Path, Path], None]
+) -> None:
     """Give `out` the files that `make(folder, checkpoint)` writes into a folder, from the store where it has them.
 
     `checkpoint` is where it may keep what it has so far: a killed run finds the file again. The key is noted.
@@ -159,21 +174,19 @@ def made_once(key: str, out: Path, params: Mapping[str, object], make: Callable[
     For a trained network: trained again only when something that it is trained on has changed, also where a
     colleague trained it.
     """
-    stage, keys_file = out.name, out.parent / "keys" / f"{out.name}.json"
-    trained = False
+    keys_file, trained = keys_of_stage(out), False
 
     def fetch_or_make(folder: Path, checkpoint: Path) -> None:
         nonlocal trained
-        previous = previous_outputs(stage, out, keys_file, params, [key])
+        previous = previous_outputs(out, keys_file, params, [key])
         files = previous.files if previous else {}
         trained = not (files and all(_copied(*source, folder / name) for name, source in files.items()))
         if trained:
             make(folder, checkpoint)
 
     kept_once(key, out, fetch_or_make)
-    keys_file.parent.mkdir(parents=True, exist_ok=True)
-    keys_file.write_text(json.dumps({stage: key}), encoding="utf-8")
-    log.info("%s: %s", stage, "trained" if trained else "reused, nothing that it is trained on has changed")
+    note_keys(keys_file, module, {out.name: key}, hashes_of(out))
+    log.info("%s: %s", out.name, "trained" if trained else "reused, nothing that it is trained on has changed")
 
 
 def kept_once(key: str, out: Path, make: Callable[[Path, Path], None]) -> None:
@@ -213,38 +226,9 @@ def _undamaged(kept: Path) -> bool:
     """Whether a trained network is in the store, whole. A damaged one is named."""
     if not kept.is_dir():
         return False
-    files = [file for file in kept.iterdir() if file.suffix != ".sha256"]
-    hashes = [file.with_suffix(".sha256") for file in files]
-    good = bool(files) and all(
-        h.is_file() and h.read_text(encoding="ascii") == file_sha256(f) for f, h in zip(files, hashes, strict=True)
-    )
+    files = {file.with_suffix(".sha256"): file for file in kept.iterdir() if file.suffix != ".sha256"}
+    good = bool(files) and set(files) == set(kept.glob("*.sha256"))
+    good = good and all(h.read_bytes() == file_sha256(f).encode() for h, f in files.items())
     if not good:
         log.warning("%s: damaged, made again", kept)
     return good
-
-
-def prune() -> tuple[int, int]:
-    """Remove every entry that no keys file of the working tree names, and every leftover of a killed run.
-
-    Searches (`search/`) stay: no keys file names them, and they can be gone on with at any time.
-    Returns the number of files removed and their bytes. Raises UserError while a stage uses the store.
-    """
-    busy = f"{store_folder()}: a stage is at work with these results; prune when it has ended"
-    with locked(store_folder() / STORE_LOCK, fcntl.LOCK_EX | fcntl.LOCK_NB, busy):
-        return _prune()
-
-
-def _prune() -> tuple[int, int]:
-    used = {key for file in Path("data/keys").glob("*.json") for key in json.loads(file.read_text()).values()}
-    removed = [0, 0]
-    store, stays = store_folder(), {"search", "locks"}
-    entries = [path for path in sorted(store.rglob("*")) if path.relative_to(store).parts[0] not in stays]
-    for path in entries:
-        if path.is_file() and not used & {path.stem, path.parent.name}:
-            removed[0] += 1
-            removed[1] += path.stat().st_size
-            path.unlink()
-    for folder in reversed(entries):
-        if folder.is_dir() and not any(folder.iterdir()):
-            folder.rmdir()
-    return removed[0], removed[1]

@@ -5,21 +5,22 @@ from functools import partial
 from pathlib import Path
 
 from emotion_pipeline.clips import Clip
+from emotion_pipeline.clipwork import ClipWork
 from emotion_pipeline.faces.landmarks import PREDICTORS, align_clip
-from emotion_pipeline.params import AlignParams, RuntimeParams
-from emotion_pipeline.perclip import run_per_clip
-from emotion_pipeline.stage import run_stage
+from emotion_pipeline.params import Params, RuntimeParams
+from emotion_pipeline.perclip import run_clip_stage
 
 
-def main(ingest: Path, videos: Path, detect: Path, align: Path, params: AlignParams, runtime: RuntimeParams) -> None:
+def work(ingest: Path, videos: Path, detect: Path, align: Path, params: Params, runtime: RuntimeParams) -> ClipWork:
     """Videos and boxes -> landmarks."""
-    files = PREDICTORS[params.predictor].files()
+    files = PREDICTORS[params.align.predictor].files()
 
     def inputs(clip: Clip) -> list[Path]:
         return [videos / clip.path, detect / f"{clip.clip_id}.h5", *files]
 
-    run_per_clip(partial(align_clip, params=params, runtime=runtime), ingest, inputs, align, params, runtime)
+    compute = partial(align_clip, params=params.align, runtime=runtime)
+    return ClipWork(compute, ingest, inputs, align, params.align, runtime)
 
 
 if __name__ == "__main__":
-    run_stage(main, *sys.argv[1:], section=lambda params: params.align)
+    run_clip_stage(work, *sys.argv[1:])

@@ -4,18 +4,19 @@ import sys
 from functools import partial
 from pathlib import Path
 
+from emotion_pipeline.clipwork import ClipWork
 from emotion_pipeline.features.opensmile import audio_clip
-from emotion_pipeline.params import ExtractAudioParams, RuntimeParams
-from emotion_pipeline.perclip import run_per_clip
-from emotion_pipeline.stage import run_stage
+from emotion_pipeline.params import Params, RuntimeParams
+from emotion_pipeline.perclip import run_clip_stage
 
 
-def main(ingest: Path, videos: Path, extract_audio: Path, params: ExtractAudioParams, runtime: RuntimeParams) -> None:
+def work(ingest: Path, videos: Path, out: Path, params: Params, runtime: RuntimeParams) -> ClipWork:
     """Videos -> one vector of functionals per clip."""
-    configuration = [path for path in [Path(params.feature_set)] if path.is_file()]  # its bytes are part of the keys
-    compute = partial(audio_clip, params=params)
-    run_per_clip(compute, ingest, lambda clip: [videos / clip.path, *configuration], extract_audio, params, runtime)
+    own = params.extract_audio
+    configuration = [path for path in [Path(own.feature_set)] if path.is_file()]  # its bytes are part of the keys
+    compute = partial(audio_clip, params=own)
+    return ClipWork(compute, ingest, lambda clip: [videos / clip.path, *configuration], out, own, runtime)
 
 
 if __name__ == "__main__":
-    run_stage(main, *sys.argv[1:], section=lambda params: params.extract_audio)
+    run_clip_stage(work, *sys.argv[1:])

@@ -3,23 +3,18 @@
 import sys
 from pathlib import Path
 
-from emotion_pipeline.features.extract import extract_c3d
-from emotion_pipeline.params import ExtractC3dParams, RuntimeParams
-from emotion_pipeline.stage import run_stage
+from emotion_pipeline.clipwork import ClipWork
+from emotion_pipeline.features.extract import c3d_work
+from emotion_pipeline.params import Params, RuntimeParams
+from emotion_pipeline.perclip import run_clip_stage
 
 
-def main(
-    name: Path,
-    ingest: Path,
-    track: Path,
-    network: Path,
-    out: Path,
-    params: dict[str, ExtractC3dParams],
-    runtime: RuntimeParams,
-) -> None:
+def work(
+    name: Path, ingest: Path, track: Path, network: Path, out: Path, params: Params, runtime: RuntimeParams
+) -> ClipWork:
     """Aligned faces and the fine-tuned network -> features per window."""
-    extract_c3d(ingest, track, network, out, params[name.name], runtime)
+    return c3d_work(ingest, track, network, out, params.extract_c3d[name.name], runtime)
 
 
 if __name__ == "__main__":
-    run_stage(main, *sys.argv[1:], section=lambda params: params.extract_c3d)
+    run_clip_stage(work, *sys.argv[1:])

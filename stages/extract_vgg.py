@@ -1,9 +1,18 @@
 """Stage `extract_vgg`: fc6 and scores of every face."""
 
 import sys
+from pathlib import Path
 
-from emotion_pipeline.features.extract import extract_vgg as main
-from emotion_pipeline.stage import run_stage
+from emotion_pipeline.clipwork import ClipWork
+from emotion_pipeline.features.extract import vgg_work
+from emotion_pipeline.params import Params, RuntimeParams
+from emotion_pipeline.perclip import run_clip_stage
+
+
+def work(ingest: Path, track: Path, network: Path, out: Path, params: Params, runtime: RuntimeParams) -> ClipWork:
+    """Aligned faces and the fine-tuned network -> features per frame."""
+    return vgg_work(ingest, track, network, out, params.extract_vgg, runtime)
+
 
 if __name__ == "__main__":
-    run_stage(main, *sys.argv[1:], section=lambda params: params.extract_vgg)
+    run_clip_stage(work, *sys.argv[1:])

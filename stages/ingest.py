@@ -1,9 +1,19 @@
 """Stage `ingest`: the data set's folder becomes the checked manifest."""
 
 import sys
+from pathlib import Path
 
-from emotion_pipeline.datasets.ingest import ingest as main
+from emotion_pipeline.datasets.ingest import ingest
+from emotion_pipeline.keysfile import hashes_of, keys_of_stage, note_keys
+from emotion_pipeline.params import IngestParams, RuntimeParams
 from emotion_pipeline.stage import run_stage
+
+
+def main(root: Path, out: Path, params: IngestParams, runtime: RuntimeParams) -> None:
+    """The data set's folder -> clips.csv, failures.csv, classes.csv."""
+    ingest(root, out, params, runtime)
+    note_keys(keys_of_stage(out), ingest.__module__, {}, hashes_of(out))
+
 
 if __name__ == "__main__":
     run_stage(main, *sys.argv[1:], section=lambda params: params.ingest)

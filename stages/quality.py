@@ -5,29 +5,29 @@ from functools import partial
 from pathlib import Path
 
 from emotion_pipeline.clips import Clip
+from emotion_pipeline.clipwork import ClipWork
 from emotion_pipeline.faces.quality import quality_clip
-from emotion_pipeline.params import QualityParams, RuntimeParams
-from emotion_pipeline.perclip import run_per_clip
-from emotion_pipeline.stage import run_stage
+from emotion_pipeline.params import Params, RuntimeParams
+from emotion_pipeline.perclip import run_clip_stage
 
 
-def main(
+def work(
     ingest: Path,
     videos: Path,
     detect: Path,
     align: Path,
     track: Path,
-    quality: Path,
-    params: QualityParams,
+    out: Path,
+    params: Params,
     runtime: RuntimeParams,
-) -> None:
+) -> ClipWork:
     """Videos and what the stages found in them -> figures, contact sheets."""
 
     def inputs(clip: Clip) -> list[Path]:
         return [videos / clip.path, *(folder / f"{clip.clip_id}.h5" for folder in (detect, align, track))]
 
-    run_per_clip(partial(quality_clip, params=params), ingest, inputs, quality, params, runtime)
+    return ClipWork(partial(quality_clip, params=params.quality), ingest, inputs, out, params.quality, runtime)
 
 
 if __name__ == "__main__":
-    run_stage(main, *sys.argv[1:], section=lambda params: params.quality)
+    run_clip_stage(work, *sys.argv[1:])

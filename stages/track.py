@@ -5,31 +5,31 @@ from functools import partial
 from pathlib import Path
 
 from emotion_pipeline.clips import Clip, read_manifest
+from emotion_pipeline.clipwork import ClipWork
 from emotion_pipeline.faces.override import read_overrides
 from emotion_pipeline.faces.track import track_clip
-from emotion_pipeline.params import RuntimeParams, TrackParams
-from emotion_pipeline.perclip import run_per_clip
-from emotion_pipeline.stage import run_stage
+from emotion_pipeline.params import Params, RuntimeParams
+from emotion_pipeline.perclip import run_clip_stage
 
 
-def main(
+def work(
     ingest: Path,
     videos: Path,
     detect: Path,
     align: Path,
     overrides: Path,
     track: Path,
-    params: TrackParams,
+    params: Params,
     runtime: RuntimeParams,
-) -> None:
+) -> ClipWork:
     """Videos, boxes, landmarks and the tracks that a person chose -> aligned faces."""
     chosen = read_overrides(overrides, {clip.clip_id for clip in read_manifest(ingest / "clips.csv")})
 
     def inputs(clip: Clip) -> list[Path]:
         return [videos / clip.path, *(folder / f"{clip.clip_id}.h5" for folder in (detect, align))]
 
-    run_per_clip(partial(track_clip, params=params), ingest, inputs, track, params, runtime, chosen)
+    return ClipWork(partial(track_clip, params=params.track), ingest, inputs, track, params.track, runtime, chosen)
 
 
 if __name__ == "__main__":
-    run_stage(main, *sys.argv[1:], section=lambda params: params.track)
+    run_clip_stage(work, *sys.argv[1:])

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from emotion_pipeline.clips import read_manifest
 from emotion_pipeline.fusion.seeds import fuse_ensemble
+from emotion_pipeline.keysfile import hashes_of, keys_of_named, note_keys
 from emotion_pipeline.params import Params, RuntimeParams
 from emotion_pipeline.stage import run_stage
 
@@ -14,7 +15,8 @@ def main(name: Path, ingest: Path, temporal: Path, out: Path, params: Params, ru
     ensemble = params.train_ensemble[name.name]
     fusion = getattr(params.train_fusion, ensemble.fusion)
     clips = read_manifest(ingest / "clips.csv")
-    fuse_ensemble(clips, temporal, ensemble, fusion, params.training.seeds, out, runtime.device)
+    keys = fuse_ensemble(clips, temporal, ensemble, fusion, params.training.seeds, out, runtime.device)
+    note_keys(keys_of_named(out), fuse_ensemble.__module__, keys, hashes_of(out))
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 from emotion_pipeline.clips import read_manifest
+from emotion_pipeline.keysfile import hashes_of, keys_of_named, note_keys
 from emotion_pipeline.params import Params, RuntimeParams
 from emotion_pipeline.stage import run_stage
 from emotion_pipeline.temporal.seeds import train_model
@@ -12,7 +13,8 @@ from emotion_pipeline.temporal.seeds import train_model
 def main(name: Path, ingest: Path, features: Path, out: Path, params: Params, runtime: RuntimeParams) -> None:
     """Features of every clip -> for each seed a trained model, scores.h5, history.csv; if wanted, refitted with val."""
     clips, model, seeds = read_manifest(ingest / "clips.csv"), params.train_temporal[name.name], params.training.seeds
-    train_model(name.name, clips, features, model, seeds, out, runtime.device)
+    keys = train_model(name.name, clips, features, model, seeds, out, runtime.device)
+    note_keys(keys_of_named(out), train_model.__module__, keys, hashes_of(out))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import pytest
 
 from emotion_pipeline import fingerprint
-from emotion_pipeline.fingerprint import code_fingerprint, digest, source_files
+from emotion_pipeline.fingerprint import code_fingerprint, digest, library_versions, source_files
 
 BASE = '''
 """A module."""
@@ -23,16 +23,19 @@ def package(tmp_path, monkeypatch):
         (tmp_path / "pkg" / f"{name}.py").write_text(text)
     monkeypatch.setattr(fingerprint, "ROOT", tmp_path)
     code_fingerprint.cache_clear()
+    library_versions.cache_clear()
 
     def of(science: str | None = None, helper: str | None = None) -> str:
         for name, text in {"science": science, "helper": helper}.items():
             if text is not None:
                 (tmp_path / "pkg" / f"{name}.py").write_text(text)
         code_fingerprint.cache_clear()
+        library_versions.cache_clear()
         return code_fingerprint("pkg.science")
 
     yield of
     code_fingerprint.cache_clear()
+    library_versions.cache_clear()
 
 
 def test_comments_docstrings_and_layout_do_not_count(package):

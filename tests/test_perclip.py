@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 from pydantic import Field
 
-from emotion_pipeline import perclip
+from emotion_pipeline import clipwork
 from emotion_pipeline.clips import Clip, ClipError, UserError, write_manifest
+from emotion_pipeline.clipwork import ClipWork
 from emotion_pipeline.failures import read_failures, write_failures
 from emotion_pipeline.params import Section
 from emotion_pipeline.perclip import run_per_clip
@@ -43,6 +44,8 @@ def scaled(files: Sequence[Path], params: Factor, log: Path, plus: float = 0.0) 
         os._exit(9)
     if text == "sleep":
         time.sleep(60)
+    if text == "huge":
+        np.zeros(2**50)
     if text == "bug":
         raise KeyError("bug")
     return Artifact({"value": np.array([float(text) * params.factor + plus])}, {"factor": params.factor})
@@ -68,7 +71,7 @@ def place(tmp_path, monkeypatch, runtime, caplog):
         settings = runtime.model_copy(update=changes)
         named = {clip_id: {"plus": value} for clip_id, value in plus.items()}
         out, own = Path("data/scaled"), Factor(factor=factor)
-        run_per_clip(compute, ingest, lambda c: [raw / c.path], out, own, settings, named)
+        run_per_clip(ClipWork(compute, ingest, lambda c: [raw / c.path], out, own, settings, named))
         return sorted(log.read_text().split()), caplog.messages[-1]
 
     run.raw, run.out, run.ingest = raw, tmp_path / "data/scaled", ingest
@@ -97,7 +100,7 @@ def test_a_changed_parameter_computes_all_and_changing_it_back_none(place):
 
 def test_changed_code_computes_all(place, monkeypatch):
     place()
-    monkeypatch.setattr(perclip, "code_fingerprint", lambda module: "edited")
+    monkeypatch.setattr(clipwork, "code_fingerprint", lambda module: "edited")
     assert place()[0] == NAMES
 
 
@@ -130,7 +133,7 @@ def test_a_failed_clip_is_listed_with_its_reason_and_left_out(place):
     assert place()[1] == "scaled: 4 clips: 3 computed, 0 reused, 1 failed"
     assert (place.out / "failures.csv").read_text() == "clip_id,reason,detail\nb,unreadable,not a number\n"
     assert not (place.out / "b.h5").exists()
-    assert "b" not in json.loads((place.out.parent / "keys/scaled.json").read_text())
+    assert "b" not in json.loads((place.out.parent / "keys/scaled.json").read_text())["keys"]
 
 
 def test_an_absent_face_is_listed_but_is_no_failure_also_when_reused(place):
@@ -174,6 +177,12 @@ def test_a_clip_that_takes_too_long_is_ended(place):
     assert read_failures(place.out)["b"].reason == "timeout"
 
 
+def test_a_clip_that_memory_does_not_suffice_for_is_listed(place):
+    (place.raw / "b.txt").write_text("huge")
+    assert place()[1] == "scaled: 4 clips: 3 computed, 0 reused, 1 failed"
+    assert read_failures(place.out)["b"].reason == "memory"
+
+
 def test_a_mistake_in_the_code_is_no_failed_clip(place):
     (place.raw / "b.txt").write_text("bug")
     with pytest.raises(KeyError, match="bug") as error:
@@ -185,7 +194,7 @@ def test_a_mistake_in_the_code_is_no_failed_clip(place):
 def test_a_damaged_entry_is_noticed_and_made_again(place, harm):
     place()
     good = bytes_of(place.out)
-    key = json.loads((place.out.parent / "keys/scaled.json").read_text())["b"]
+    key = json.loads((place.out.parent / "keys/scaled.json").read_text())["keys"]["b"]
     content = bytearray(entry(key).read_bytes())
     content[len(content) // 2] ^= 255
     entry(key).unlink()
@@ -196,7 +205,7 @@ def test_a_damaged_entry_is_noticed_and_made_again(place, harm):
 
 def test_an_entry_without_its_hash_is_made_again(place):
     place()
-    key = json.loads((place.out.parent / "keys/scaled.json").read_text())["b"]
+    key = json.loads((place.out.parent / "keys/scaled.json").read_text())["keys"]["b"]
     entry(key).with_suffix(".sha256").unlink()
     assert place()[0] == ["b"]
 
@@ -212,7 +221,7 @@ def test_the_number_of_workers_changes_no_byte(place, monkeypatch, tmp_path):
 def test_writing_over_an_output_leaves_the_store_alone(place):
     """Outputs are hard links into the store: whoever replaces one must not change the other."""
     place()
-    key = json.loads((place.out.parent / "keys/scaled.json").read_text())["a"]
+    key = json.loads((place.out.parent / "keys/scaled.json").read_text())["keys"]["a"]
     before = entry(key).read_bytes()
     place(factor=5.0)
     assert entry(key).read_bytes() == before
@@ -223,6 +232,7 @@ import sys, time
 from functools import partial
 from pathlib import Path
 from tests.test_perclip import Factor, slow
+from emotion_pipeline.clipwork import ClipWork
 from emotion_pipeline.params import load_params
 from emotion_pipeline.perclip import run_per_clip
 root = Path(sys.argv[1])
@@ -230,7 +240,8 @@ if __name__ == "__main__":
     runtime = load_params(Path(sys.argv[2])).runtime.model_copy(update={"workers": 1})
     params = Factor(factor=2.0)
     compute = partial(slow, params=params, log=root / "log")
-    run_per_clip(compute, root / "data/ingest", lambda c: [root / "raw" / c.path], Path("data/scaled"), params, runtime)
+    inputs = lambda c: [root / "raw" / c.path]
+    run_per_clip(ClipWork(compute, root / "data/ingest", inputs, Path("data/scaled"), params, runtime))
 """
 
 

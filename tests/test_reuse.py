@@ -12,7 +12,8 @@ import pytest
 from emotion_pipeline import reuse
 from emotion_pipeline.clips import UserError
 from emotion_pipeline.machine import in_use, store_folder
-from emotion_pipeline.reuse import entry, kept_once, made_once, prune, seal
+from emotion_pipeline.prune import prune
+from emotion_pipeline.reuse import entry, kept_once, made_once, seal
 
 
 @pytest.fixture
@@ -27,7 +28,7 @@ def train(tmp_path, monkeypatch):
         (folder / "history.csv").write_text("epoch\n1\n")
 
     def run(key: str) -> int:
-        made_once(key, Path("data/net"), {}, make)
+        made_once(key, Path("data/net"), {}, "emotion_pipeline.metrics", make)
         return len(made)
 
     return run
@@ -54,7 +55,7 @@ def test_a_training_that_stops_halfway_leaves_nothing_that_counts(train, tmp_pat
         raise RuntimeError("stopped")
 
     with pytest.raises(RuntimeError, match="stopped"):
-        made_once("k1", Path("data/net"), {}, stops)
+        made_once("k1", Path("data/net"), {}, "emotion_pipeline.metrics", stops)
     assert train("k1") == 1
 
 
@@ -70,8 +71,8 @@ def test_a_stopped_training_finds_its_own_checkpoint_again_and_a_finished_one_le
 
     for key in ("k1", "k2"):
         with pytest.raises(RuntimeError, match="stopped"):
-            made_once(key, Path("data/net"), {}, make)
-    made_once("k1", Path("data/net"), {}, make)
+            made_once(key, Path("data/net"), {}, "emotion_pipeline.metrics", make)
+    made_once("k1", Path("data/net"), {}, "emotion_pipeline.metrics", make)
     assert seen == ["", "", "epoch 1"]
     assert [p.name for p in (store_folder() / "trained").glob("*k1*")] == ["k1"]
 
@@ -84,7 +85,7 @@ def test_prune_keeps_what_the_keys_files_name(train):
         entry(key).write_bytes(b"result")
         seal(entry(key))
     (entry("aa1").parent / ".cc3.h5.77.tmp").write_bytes(b"left by a killed run")
-    Path("data/keys/detect.json").write_text(json.dumps({"clip": "aa1"}))
+    Path("data/keys/detect.json").write_text(json.dumps({"keys": {"clip": "aa1"}}))
     files, size = prune()
     assert entry("aa1").is_file()
     assert not entry("bb2").parent.exists()

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
 from emotion_pipeline.device import device_of
-from emotion_pipeline.faces.crops import read_faces
+from emotion_pipeline.faces.crops import read_faces, with_mirrored
 from emotion_pipeline.features.network import FaceNetwork, Preprocessing, describe, prepare, start_at_random
 from emotion_pipeline.features.weights import WEIGHTS, load_network
 from emotion_pipeline.params import ExtractC3dParams, RuntimeParams
@@ -100,7 +100,7 @@ def c3d_clip(files: Sequence[Path], params: ExtractC3dParams, runtime: RuntimePa
     starts = {k: window_starts(len(faces), k) for k in params.overlaps}
     every = np.unique(np.concatenate([*starts.values(), np.zeros(0, int)]))
     arrays = {}
-    for prefix, shown in {"": faces, "flipped/": faces[:, :, ::-1]}.items() if params.flipped else [("", faces)]:
+    for prefix, shown in with_mirrored(faces, params.flipped).items():
         windows = prepared_windows(network, shown, window_frames(len(faces), every), runtime.batch)
         features, scores = describe(network, windows, params.rectified)
         for k, own in starts.items():

@@ -5,26 +5,26 @@ from functools import partial
 from pathlib import Path
 
 from emotion_pipeline.clips import Clip
+from emotion_pipeline.clipwork import ClipWork
 from emotion_pipeline.features.c3d import c3d_clip
 from emotion_pipeline.features.vgg_face import vgg_clip
 from emotion_pipeline.params import ExtractC3dParams, ExtractVggParams, RuntimeParams
-from emotion_pipeline.perclip import run_per_clip
 
 
-def extract_vgg(
+def vgg_work(
     ingest: Path, track: Path, network: Path, out: Path, params: ExtractVggParams, runtime: RuntimeParams
-) -> None:
+) -> ClipWork:
     """Aligned faces and the fine-tuned network -> features per frame."""
     compute = partial(vgg_clip, params=params, runtime=runtime)
-    run_per_clip(compute, ingest, _inputs(track, network), out, params, runtime)
+    return ClipWork(compute, ingest, _inputs(track, network), out, params, runtime)
 
 
-def extract_c3d(
+def c3d_work(
     ingest: Path, track: Path, network: Path, out: Path, params: ExtractC3dParams, runtime: RuntimeParams
-) -> None:
+) -> ClipWork:
     """Aligned faces and the fine-tuned network -> features per window."""
     compute = partial(c3d_clip, params=params, runtime=runtime)
-    run_per_clip(compute, ingest, _inputs(track, network), out, params, runtime)
+    return ClipWork(compute, ingest, _inputs(track, network), out, params, runtime)
 
 
 def _inputs(track: Path, network: Path) -> Callable[[Clip], Sequence[Path]]:

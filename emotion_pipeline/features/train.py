@@ -18,6 +18,7 @@ from emotion_pipeline.ending import ends_with_parent
 from emotion_pipeline.features import finetune
 from emotion_pipeline.features.stills import Stills, aligned, hold_out, read_classes, read_stills, stills_of_tracks
 from emotion_pipeline.fingerprint import code_fingerprint, digest, file_sha256
+from emotion_pipeline.keysfile import input_sha256
 from emotion_pipeline.params import FinetuneC3dParams, FinetuneVggParams, RuntimeParams
 from emotion_pipeline.reuse import entry, is_valid, made_once, seal
 from emotion_pipeline.store import Artifact, read_array, read_attributes, write_artifact
@@ -54,7 +55,9 @@ def train_vgg(
         finetune.write_finetuned(folder, network, history)
         write_rows(folder / "accuracy.csv", finetune.accuracy_rows(network, ready, runtime))
 
-    made_once(_key("finetune_vgg", shown, weights, params), out, params.model_dump(mode="json"), make)
+    made_once(
+        _key("finetune_vgg", shown, weights, params), out, params.model_dump(mode="json"), finetune.__name__, make
+    )
 
 
 def _stills(params: FinetuneVggParams) -> dict[str, Stills]:
@@ -124,12 +127,14 @@ def train_c3d(
     """Fine-tune C3D, as `train_vgg`."""
     weights = _weights_file(published, params.weights)
     train, val = _labelled_tracks(ingest, track)
-    trained_on = [[(file_sha256(path), label) for path, label in part.items()] for part in (train, val)]
+    trained_on = [[(input_sha256(path), label) for path, label in part.items()] for part in (train, val)]
 
     def make(folder: Path, checkpoint: Path) -> None:
         finetune.write_finetuned(folder, *finetune.finetune_c3d(train, val, params, runtime, weights, checkpoint))
 
-    made_once(_key("finetune_c3d", trained_on, weights, params), out, params.model_dump(mode="json"), make)
+    made_once(
+        _key("finetune_c3d", trained_on, weights, params), out, params.model_dump(mode="json"), finetune.__name__, make
+    )
 
 
 def _labelled_tracks(ingest: Path, track: Path) -> tuple[dict[Path, int], dict[Path, int]]:

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from emotion_pipeline.device import device_of
-from emotion_pipeline.faces.crops import read_faces
+from emotion_pipeline.faces.crops import read_faces, with_mirrored
 from emotion_pipeline.features.network import FaceNetwork, Preprocessing, describe, prepared, start_at_random
 from emotion_pipeline.features.weights import WEIGHTS, load_network
 from emotion_pipeline.params import ExtractVggParams, RuntimeParams
@@ -78,7 +78,7 @@ def vgg_clip(files: Sequence[Path], params: ExtractVggParams, runtime: RuntimePa
     network = _loaded(weights, weights.stat().st_mtime_ns, runtime.device)
     faces = read_faces(track, network.preprocessing.pixels)
     arrays = {"frame": np.asarray(read_array(track, "frame"), np.int32)}
-    for prefix, shown in {"": faces, "flipped/": faces[:, :, ::-1]}.items() if params.flipped else [("", faces)]:
+    for prefix, shown in with_mirrored(faces, params.flipped).items():
         batches = (np.ascontiguousarray(shown[i : i + runtime.batch]) for i in range(0, len(faces), runtime.batch))
         described = describe(network, prepared(network, batches), params.rectified)
         arrays[f"{prefix}features"], arrays[f"{prefix}scores"] = described

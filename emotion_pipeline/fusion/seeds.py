@@ -3,9 +3,10 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from emotion_pipeline.clips import Clip, labels_of
+from emotion_pipeline.clips import Clip, seen_in_training
 from emotion_pipeline.fingerprint import code_fingerprint, digest, file_sha256
 from emotion_pipeline.fusion.train import FusionParams, train_fusion
+from emotion_pipeline.keysfile import input_sha256
 from emotion_pipeline.params import EnsembleParams
 from emotion_pipeline.reuse import kept_once
 from emotion_pipeline.scorefile import REFIT, seed_folder
@@ -19,11 +20,17 @@ def fuse_seeds(
     seeds: Sequence[int],
     out: Path,
     device: str = "auto",
-) -> None:
-    """Fill `out`/seed_<seed>/ as `train_fusion` does, each seed from the temporal models trained with that seed."""
+) -> dict[str, str]:
+    """Fill `out`/seed_<seed>/ as `train_fusion` does, each seed from the temporal models trained with that seed.
+
+    Returns the keys, by folder in `out`.
+    """
+    keys = {}
     for seed in seeds:
         models: dict[str, Path] = {model: seed_folder(temporal / model, seed) for model in params.models}
-        _fuse_once(name, clips, models, params, seed, seed_folder(out, seed), device)
+        folder = seed_folder(out, seed)
+        keys[folder.name] = _fuse_once(name, clips, models, params, seed, folder, device)
+    return keys
 
 
 def fuse_ensemble(
@@ -34,21 +41,22 @@ def fuse_ensemble(
     seeds: Sequence[int],
     out: Path,
     device: str = "auto",
-) -> None:
-    """Fuse the members of an ensemble with the fusion's own parameters.
+) -> dict[str, str]:
+    """Fuse the members of an ensemble with the fusion's own parameters; returns the keys, by folder in `out`.
 
     With `trained_on: train_val`, `out`/train/ gets the same of the members that were trained on train alone, and what
     that finds on val is used for the members that were trained on both.
     """
     name, params = ensemble.fusion, params.model_copy(update={"models": ensemble.members})
     if ensemble.trained_on == "train":
-        fuse_seeds(name, clips, temporal, params, seeds, out, device)
-        return
-    fuse_seeds(name, clips, temporal, params, seeds, out / "train", device)
+        return fuse_seeds(name, clips, temporal, params, seeds, out, device)
+    on_train = fuse_seeds(name, clips, temporal, params, seeds, out / "train", device)
+    keys = {f"train/{folder}": key for folder, key in on_train.items()}
     for seed in seeds:
         models = {member: seed_folder(temporal / member / REFIT, seed) for member in ensemble.members}
-        before = seed_folder(out / "train", seed)
-        _fuse_once(name, clips, models, params, seed, seed_folder(out, seed), device, before)
+        before, folder = seed_folder(out / "train", seed), seed_folder(out, seed)
+        keys[folder.name] = _fuse_once(name, clips, models, params, seed, folder, device, before)
+    return keys
 
 
 def _fuse_once(
@@ -60,14 +68,12 @@ def _fuse_once(
     out: Path,
     device: str,
     before: Path | None = None,
-) -> None:
-    """`train_fusion`, from the store where the same was fused before."""
+) -> str:
+    """`train_fusion`, from the store where the same was fused before; returns its key."""
     files = {model: folder / "scores.h5" for model, folder in models.items()}
-    key = {
+    key = seen_in_training(clips) | {
         "name": name,
-        "inputs": {model: file_sha256(file) for model, file in files.items() if file.exists()},
-        "clips": sorted(clip.clip_id for clip in clips),
-        "labels": [sorted(labels_of(clips, (split,)).items()) for split in ("train", "val")],
+        "inputs": {model: input_sha256(file) for model, file in files.items() if file.exists()},
         "params": params.model_dump(mode="json"),
         "seed": seed,
         "before": {file.name: file_sha256(file) for file in sorted(before.iterdir())} if before else None,
@@ -78,3 +84,4 @@ def _fuse_once(
         train_fusion(name, clips, models, params, seed, folder, device, before, checkpoint)
 
     kept_once(digest(key), out, make)
+    return digest(key)

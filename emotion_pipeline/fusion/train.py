@@ -9,10 +9,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from emotion_pipeline.clips import Clip, UserError
-from emotion_pipeline.dataset import (
-    Labelled,
-    labelled_rows,
-)
+from emotion_pipeline.dataset import Labelled, labelled_rows
 from emotion_pipeline.device import device_of
 from emotion_pipeline.fusion import SCORE_FUSIONS
 from emotion_pipeline.fusion.inputs import Run, read_inputs

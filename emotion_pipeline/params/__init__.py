@@ -22,6 +22,7 @@ from emotion_pipeline.params.extraction import (
     ExtractVggParams,
     FinetuneC3dParams,
     FinetuneVggParams,
+    GalleryParams,
     IngestParams,
     JitterParams,
     QualityParams,
@@ -63,6 +64,7 @@ __all__ = [
     "FinetuneC3dParams",
     "FinetuneVggParams",
     "FitParams",
+    "GalleryParams",
     "GammaParams",
     "IngestParams",
     "JitterParams",
@@ -75,6 +77,7 @@ __all__ = [
     "QualityParams",
     "RuntimeParams",
     "SampleParams",
+    "Scalar",
     "ScoreFusionParams",
     "ScoreTreeParams",
     "ScoresParams",
@@ -104,18 +107,19 @@ class EvaluateParams(Section):
     """The report."""
 
     title: str  # what was run, for the page's head
-    strip_faces: Count  # faces per class in the figure of face strips
-    worst_clips: WholeNumber  # clips whose contact sheets are shown, the worst first
     bootstrap_samples: Count  # for the 95 % intervals
     seed: WholeNumber
+
+
+Scalar = bool | int | float | str | None
 
 
 class SearchParams(Section):
     """Values for a random grid search, by model and dotted key, as `fit.learning_rate`. No stage reads it."""
 
     seed: WholeNumber  # of the order in which the grid's points are tried
-    train_temporal: dict[Name, dict[str, tuple[bool | int | float | str | None, ...]]]
-    train_fusion: dict[Name, dict[str, tuple[bool | int | float | str | None, ...]]]
+    train_temporal: dict[Name, dict[str, tuple[Scalar | tuple[Scalar, ...], ...]]]
+    train_fusion: dict[Name, dict[str, tuple[Scalar | tuple[Scalar, ...], ...]]]
 
 
 class RuntimeParams(Section):
@@ -142,6 +146,7 @@ class Params(Section):
     align: AlignParams
     track: TrackParams
     quality: QualityParams
+    gallery: GalleryParams
     finetune_vgg: FinetuneVggParams
     extract_vgg: ExtractVggParams
     finetune_c3d: dict[Name, FinetuneC3dParams]  # by network
@@ -183,10 +188,10 @@ def load_params(path: Path = Path("params.yaml")) -> Params:
         return Params.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; run the stages from the repository's root") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: not valid YAML ({error})") from error
     except ValidationError as error:
         raise UserError("\n".join(f"{path}: {_line(e)}" for e in error.errors())) from None
+    except (yaml.YAMLError, ValueError) as error:  # bytes that are no text, numbers of thousands of digits
+        raise UserError(f"{path}: not valid YAML ({error})") from error
 
 
 def _line(error) -> str:  # type: ignore[no-untyped-def]  # pydantic's ErrorDetails
@@ -195,4 +200,7 @@ def _line(error) -> str:  # type: ignore[no-untyped-def]  # pydantic's ErrorDeta
         return f"{key}: unknown key (value {error['input']!r}); remove it or correct its name"
     if error["type"] == "missing":
         return f"{key}: missing; add it (params/ has complete files)"
+    if error["type"] == "value_error":  # a validator's own message
+        own = str(error["ctx"]["error"])
+        return f"{key}: {own}" if error["loc"] else own
     return f"{key}: {error['msg']}, got {error['input']!r}"

@@ -87,6 +87,13 @@ class QualityParams(Section):
     sheet_frames: Annotated[int, Field(ge=2, le=20)]  # of each clip, on its contact sheet
 
 
+class GalleryParams(Section):
+    """What the report shows of the faces."""
+
+    strip_faces: Count  # per class, in a row
+    worst_clips: WholeNumber  # clips whose contact sheets are shown, the worst first
+
+
 class JitterParams(Section):
     """Random changes of the training images."""
 

@@ -18,7 +18,7 @@ class TrainingParams(Section):
     @classmethod
     def _different(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
         if len(set(seeds)) < len(seeds):
-            raise ValueError("a seed is there twice")
+            raise ValueError(f"a seed is there twice, got {list(seeds)}")
         return seeds
 
 

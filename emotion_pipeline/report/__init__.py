@@ -8,12 +8,16 @@ from pathlib import Path
 
 from emotion_pipeline.clips import class_table
 from emotion_pipeline.emotions import EMOTIONS
+from emotion_pipeline.keysfile import input_sha256
 from emotion_pipeline.params import Params
-from emotion_pipeline.report import faces, paper, tables
+from emotion_pipeline.report import paper, tables
 from emotion_pipeline.report.page import page
 from emotion_pipeline.report.sources import Answers, Row, Sources, read_sources
 
 log = logging.getLogger(__name__)
+
+READ = ("ingest/*.csv", "*/failures.csv", "finetune_*/*.csv", "gallery/*", "**/history.csv", "**/scores.h5")
+"""What the report is made of."""
 
 
 def evaluate(data: Path, reports: Path, params: Params) -> None:
@@ -22,16 +26,15 @@ def evaluate(data: Path, reports: Path, params: Params) -> None:
     `metrics.json`; `classes.csv`, `accuracy.csv`, `failures.csv`, `predictions.csv`, `training/<model>.csv`,
     `confusion/<model>.csv` (test split, or val where test has no labels), `scores/<ensemble>.csv` (all clips of test);
     the paper's tables, `tables/table_<n>.csv`, and `leave_one_out/` with those over all subjects left out once;
-    `faces.csv` and `faces/<clip_id>.jpg`; `report.html`.
+    `report.html`. Raises UserError for a damaged file.
     """
+    for path in (path for pattern in READ for path in sorted(data.glob(pattern))):
+        input_sha256(path)
     sources = read_sources(data, params)
     accuracies = tables.accuracies(sources, params.evaluate)
     write_tables(sources, accuracies, reports)
     left_out = _write_left_out(sources, reports / "leave_one_out", params)
-    rows = faces.face_rows(sources.clips, sources.quality)
-    _write_csv(reports / "faces.csv", rows, faces.COLUMNS)
-    faces.write_sheets(rows, sources.quality, reports / "faces")
-    (reports / "report.html").write_text(page(sources, accuracies, left_out, rows, params.evaluate), encoding="utf-8")
+    (reports / "report.html").write_text(page(sources, accuracies, left_out, params.evaluate), encoding="utf-8")
     for kind in ("temporal", "fusion", "ensemble"):
         for top in tables.best(accuracies, sources.reported, (kind,))[:1]:
             log.info("best %s on %s: %s, accuracy %.3f", kind, sources.reported, top["model"], top["accuracy"])

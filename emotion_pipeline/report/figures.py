@@ -4,22 +4,15 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
-import cv2
 import matplotlib as mpl
 import numpy as np
-from jaxtyping import UInt8
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 
-from emotion_pipeline.clips import Clip
-from emotion_pipeline.faces.crops import read_faces
-from emotion_pipeline.faces.sheet import evenly_spaced
 from emotion_pipeline.report.sources import History, Model, Row
-from emotion_pipeline.store import read_array
 
 INK, PALE_INK, LINE = "#1c2733", "#5b6875", "#d5dbe1"
 COLOURS = {"train": "#aab4be", "val": "#b9cfe3", "test": "#4a86b8"}
@@ -37,8 +30,6 @@ STYLE: dict[Any, Any] = {
     "grid.color": LINE,
     "grid.linewidth": 0.6,
 }
-CELL = 112
-"""Side of a face in a strip, in pixels."""
 
 
 @contextmanager
@@ -124,32 +115,3 @@ def _panel(axes: Axes, history: History, kind: str, names: Sequence[str]) -> Non
     axes.tick_params(length=2, labelsize=8)
     axes.grid()
     axes.legend(loc="upper right" if kind == "loss" else "lower right", frameon=False, fontsize=8)
-
-
-def strip_clip(clips: Sequence[Clip], tracks: Path, faces: int) -> Clip | None:
-    """The first clip with at least `faces` faces, else the one with most; None where no clip has a face."""
-    most, chosen = 0, None
-    for clip in clips:
-        path = tracks / f"{clip.clip_id}.h5"
-        n = len(read_array(path, "frame")) if path.exists() else 0
-        if n > most:
-            most, chosen = n, clip
-        if n >= faces:
-            break
-    return chosen
-
-
-def face_strip(path: Path, wanted: int) -> tuple[bytes, list[int]]:
-    """Faces of a clip side by side as a JPEG picture, and the numbers of their frames."""
-    frames = read_array(path, "frame")
-    rows = evenly_spaced(len(frames), wanted)
-    strip = np.full((CELL, wanted * CELL, 3), 255, np.uint8)
-    for i, row in enumerate(rows):
-        strip[:, i * CELL : (i + 1) * CELL - 3] = _cell(read_faces(path, rows=slice(row, row + 1))[0])
-    return cv2.imencode(".jpg", strip[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 88])[1].tobytes(), [
-        int(frames[row]) for row in rows
-    ]
-
-
-def _cell(face: UInt8[np.ndarray, "224 224 3"]) -> UInt8[np.ndarray, "112 109 3"]:
-    return cv2.resize(face, (CELL, CELL), interpolation=cv2.INTER_AREA)[:, 1:-2]

@@ -7,11 +7,10 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from emotion_pipeline.clips import Clip, class_table
+from emotion_pipeline.clips import class_table
 from emotion_pipeline.emotions import EMOTIONS
 from emotion_pipeline.params import EvaluateParams
 from emotion_pipeline.report import figures, paper, tables
-from emotion_pipeline.report.faces import face_summary, read_sheet
 from emotion_pipeline.report.sources import Answers, Model, Row, Sources
 
 KINDS = {
@@ -28,7 +27,6 @@ def page(
     sources: Sources,
     accuracies: Sequence[Row],
     left_out: Sequence[Row],
-    faces: Sequence[Row],
     params: EvaluateParams,
 ) -> str:
     """The whole page. Every text from outside is escaped."""
@@ -66,9 +64,9 @@ def page(
         classes=class_table(sources.clips),
         counts=_counts(sources),
         emotions=EMOTIONS,
-        strips=_strips(sources, params.strip_faces),
-        face_summary=face_summary(faces),
-        sheets=_sheets(sources, faces[: params.worst_clips]),
+        strips=[_with_uri(strip) for strip in sources.gallery.strips],
+        face_summary=sources.gallery.summary,
+        sheets=[(row, data_uri(sheet, "jpeg") if sheet else None) for row, sheet in sources.gallery.sheets],
         stills=sources.still_accuracy,
         curves=[(h.title, data_uri(figures.training_curves(h), "svg+xml")) for h in sources.histories],
         failure_counts=tables.failure_counts(sources.failures),
@@ -127,27 +125,6 @@ def _matrix(sources: Sources, model: Model) -> dict[str, Any]:
     return {"model": model, "silent": silent, "rows": rows}
 
 
-def _sheets(sources: Sources, rows: Sequence[Row]) -> list[tuple[Row, str | None]]:
-    """Figures and contact sheet of some clips."""
-    pictures = [(row, read_sheet(sources.quality, row)) for row in rows]
-    return [(row, data_uri(picture, "jpeg") if picture else None) for row, picture in pictures]
-
-
-def _strips(sources: Sources, wanted: int) -> list[Mapping[str, Any]]:
-    """Per class a clip of the reported split that shows a face, of another split where that has none."""
-    order = [sources.reported, *(split for split in reversed(sources.rows) if split != sources.reported)]
-    strips: list[Mapping[str, Any]] = []
-    for emotion in EMOTIONS:
-        of_class = [clip for clip in sources.clips if clip.label == emotion]
-        clip = next(filter(None, (_strip_clip(sources, of_class, split, wanted) for split in order)), None)
-        strips.append({"emotion": emotion, "clip": clip} | (_strip(sources, clip, wanted) if clip else {}))
-    return strips
-
-
-def _strip_clip(sources: Sources, clips: Sequence[Clip], split: str, wanted: int) -> Clip | None:
-    return figures.strip_clip([clip for clip in clips if clip.split == split], sources.tracks, wanted)
-
-
-def _strip(sources: Sources, clip: Clip, wanted: int) -> dict[str, Any]:
-    picture, frames = figures.face_strip(sources.tracks / f"{clip.clip_id}.h5", wanted)
-    return {"picture": data_uri(picture, "jpeg"), "frames": frames}
+def _with_uri(strip: Mapping[str, Any]) -> dict[str, Any]:
+    """A strip of faces whose picture, if it has one, is the text of an `src` attribute."""
+    return dict(strip) | ({"picture": data_uri(strip["picture"], "jpeg")} if "picture" in strip else {})

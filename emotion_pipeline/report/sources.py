@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int
 
 from emotion_pipeline.clips import SPLITS, Clip, UserError, labels_of, read_manifest
 from emotion_pipeline.emotions import EMOTIONS
+from emotion_pipeline.faces.gallery import Gallery, read_gallery
 from emotion_pipeline.failures import read_failures
 from emotion_pipeline.metrics import predicted_labels
 from emotion_pipeline.params import Params
@@ -79,14 +80,13 @@ class Answers:
 
 @dataclass(frozen=True)
 class Sources(Answers):
-    """All that the report shows, but for the faces, which stay in their files."""
+    """All that the report shows."""
 
     left_out: Answers | None  # of the clips of all subjects that were left out once, all in test
     histories: tuple[History, ...]
     still_accuracy: tuple[dict[str, str], ...]  # rows of finetune_vgg's accuracy.csv
     failures: tuple[Row, ...]  # stage, clip_id, reason, detail
-    tracks: Path
-    quality: Path
+    gallery: Gallery
 
 
 def kinds_of(params: Params) -> dict[str, str]:
@@ -102,7 +102,10 @@ def kinds_of(params: Params) -> dict[str, str]:
 
 
 def read_sources(data: Path, params: Params) -> Sources:
-    """Read the stages' folders in `data`. Raises UserError where no clip has a label or a file belongs elsewhere."""
+    """Read the stages' folders in `data`.
+
+    Raises UserError where no clip has a label, a file belongs elsewhere, or one is not here.
+    """
     own = read_answers(data, params)
     if not own.rows:
         raise UserError(f"{data}/ingest/clips.csv: no clip of a split has a label: nothing to evaluate")
@@ -120,8 +123,7 @@ def read_sources(data: Path, params: Params) -> Sources:
             for stage in PER_CLIP
             for clip_id, error in sorted(read_failures(data / stage).items())
         ),
-        data / "track",
-        data / "quality",
+        read_gallery(data / "gallery"),
     )
 
 
@@ -153,6 +155,11 @@ def _labelled(clips: Sequence[Clip]) -> tuple[dict[str, np.ndarray], np.ndarray]
 
 def _model(kind: str, name: str, folder: Path, clips: Sequence[Clip], params: Params) -> Model:
     files = [seed_folder(folder, seed) / "scores.h5" for seed in params.training.seeds]
+    if lost := [path for path in files if not path.is_file()]:
+        raise UserError(
+            f"{lost[0]}: no such file: `{folder.parent}` is only partly here;"
+            " `dvc pull train_temporal train_fusion train_ensemble`, or `dvc repro`"
+        )
     tables = [in_order_of(clips, read_scores(path), path) for path in files]
     learnt_val = kind == "ensemble" and params.train_ensemble[name].trained_on == "train_val"
     return Model(kind, name, np.stack([scores for scores, _ in tables]), tables[0][1], learnt_val)

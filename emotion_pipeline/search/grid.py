@@ -1,5 +1,6 @@
 """The grid of a search: values to try by dotted key, in an order that a seed decides."""
 
+import json
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from math import prod
@@ -9,9 +10,9 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from emotion_pipeline.clips import UserError
-from emotion_pipeline.params import Params, Section, TemporalParams
+from emotion_pipeline.params import Params, Scalar, Section, TemporalParams
 
-Value = bool | int | float | str | None
+Value = Scalar | tuple[Scalar, ...]
 Grid = Mapping[str, Sequence[Value]]
 Point = dict[str, Value]
 
@@ -58,7 +59,7 @@ def with_values(section: Section, point: Point, where: str = "search") -> Any:
         raise UserError(f"{where}.{'.'.join(point)}: {first['msg']}, got {first['input']!r}") from error
 
 
-def set_at(whole: Any, key: str, value: Value) -> None:
+def set_at(whole: Any, key: str, value: Any) -> None:
     """Another value at a dotted key of nested mappings. Raises KeyError or TypeError where the key is not there."""
     *outer, last = key.split(".")
     for step in outer:
@@ -66,6 +67,11 @@ def set_at(whole: Any, key: str, value: Value) -> None:
     if last not in whole:
         raise KeyError(key)
     whole[last] = value
+
+
+def choice(value: Value) -> Scalar:
+    """A value as Optuna keeps it: a list as its JSON text."""
+    return json.dumps(value) if isinstance(value, tuple) else value
 
 
 class Points:

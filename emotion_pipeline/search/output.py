@@ -9,22 +9,25 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 from optuna.trial import FrozenTrial
 from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedSeq
 
 from emotion_pipeline.clips import UserError
-from emotion_pipeline.search.grid import Grid, Value, set_at
+from emotion_pipeline.search.grid import Value, choice, set_at
+from emotion_pipeline.search.trial import Search
 from emotion_pipeline.training import write_rows
 
 NULL = "tag:yaml.org,2002:null"
 
 
-def write_search(folder: Path, target: str, grid: Grid, trials: Sequence[FrozenTrial], params: Path) -> FrozenTrial:
+def write_search(folder: Path, search: Search, trials: Sequence[FrozenTrial], params: Path) -> FrozenTrial:
     """Write trials.csv, trials.svg and best.yaml; returns the best trial: highest accuracy, then lowest loss.
 
     Raises UserError where no trial ended well.
     """
-    keys, rows = sorted(grid), list[list[str | int | float]]()
+    keys, rows = sorted(search.grid), list[list[str | int | float]]()
     for trial in trials:
-        own = [trial.user_attrs["point"], *(str(trial.params[key]) for key in keys)]
+        values = search.values(trial)
+        own = [trial.user_attrs["point"], *(str(choice(values[key])) for key in keys)]
         loss = trial.user_attrs.get("val_loss", "")
         rows.append([*own, "" if trial.value is None else trial.value, loss, trial.user_attrs.get("reason", "")])
     folder.mkdir(parents=True, exist_ok=True)
@@ -35,8 +38,8 @@ def write_search(folder: Path, target: str, grid: Grid, trials: Sequence[FrozenT
             (folder / of_another_study).unlink(missing_ok=True)
         raise UserError(f"search: none of {len(trials)} trials ended well; the reasons are in {folder}/trials.csv")
     best = ranked(good)[0]
-    _plot(folder / "trials.svg", grid, good, best)
-    write_params(folder / "best.yaml", {target: best.params}, params)
+    _plot(folder / "trials.svg", search, good, best)
+    write_params(folder / "best.yaml", {search.target: search.values(best)}, params)
     return best
 
 
@@ -61,13 +64,22 @@ def write_params(target: Path, changes: Mapping[str, Mapping[str, Value]], param
         if name not in whole[part]:
             whole[part][name] = deepcopy(whole[part][name.rpartition("_")[0]])
         for key, value in values.items():
-            set_at(whole[part][name], key, value)
+            set_at(whole[part][name], key, _in_one_line(value))
     with open(target, "w", encoding="utf-8") as file:
         yaml.dump(whole, file)
 
 
-def _plot(target: Path, grid: Grid, trials: Sequence[FrozenTrial], best: FrozenTrial) -> None:
+def _in_one_line(value: Value) -> Value | CommentedSeq:
+    if not isinstance(value, tuple):
+        return value
+    items = CommentedSeq(value)
+    items.fa.set_flow_style()
+    return items
+
+
+def _plot(target: Path, search: Search, trials: Sequence[FrozenTrial], best: FrozenTrial) -> None:
     """Accuracy on val over each parameter's values, a point per trial, the best one marked."""
+    grid = search.grid
     columns = min(len(grid), 4)
     rows = math.ceil(len(grid) / columns)
     figure = Figure(figsize=(2.6 * columns, 2.3 * rows + 0.2), layout="constrained")
@@ -78,7 +90,8 @@ def _plot(target: Path, grid: Grid, trials: Sequence[FrozenTrial], best: FrozenT
         values = list(grid[key])
         for trial, style in [*((t, "0.55") for t in trials), (best, "#c0392b")]:
             spread = 0.3 * (trial.user_attrs["point"] % 11 / 10 - 0.5)  # side by side, that none hides another
-            panel.plot(values.index(trial.params[key]) + spread, 100 * float(trial.value or 0), "o", color=style, ms=4)
+            place = values.index(search.values(trial)[key]) + spread
+            panel.plot(place, 100 * float(trial.value or 0), "o", color=style, ms=4)
         panel.set_xticks(range(len(values)), [str(value) for value in values], fontsize=8)
         panel.set_title(key, fontsize=9, loc="left")
         panel.spines[["top", "right"]].set_visible(False)

@@ -18,8 +18,9 @@ from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from emotion_pipeline.clips import UserError
 from emotion_pipeline.ending import ends_with_parent
+from emotion_pipeline.params import Scalar
 from emotion_pipeline.scorefile import seed_folder
-from emotion_pipeline.search.grid import Grid, Points
+from emotion_pipeline.search.grid import choice
 from emotion_pipeline.search.trial import Search, forget, judged, run_trial, trial_folder
 
 log = logging.getLogger(__name__)
@@ -33,7 +34,7 @@ def run_search(search: Search, trials: int, workers: int) -> list[FrozenTrial]:
 
     Raises UserError where the inputs are not there or the grid is wrong.
     """
-    folder, order = search.folder(), Points(search.grid, search.params.search.seed)
+    folder, order = search.folder(), search.points
     folder.mkdir(parents=True, exist_ok=True)
     open_study(folder)
     if trials > len(order):
@@ -91,9 +92,9 @@ def _work(search: Search, folder: Path, trials: int) -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(1)
-    study, order, trial = open_study(folder), Points(search.grid, search.params.search.seed), None
+    study, trial = open_study(folder), None
     try:
-        while (trial := _claim(study, folder, order, search.grid, trials)) is not None:
+        while (trial := _claim(study, folder, search, trials)) is not None:
             _try(search, study, trial, trial_folder(folder, trial.user_attrs["point"]))
     except KeyboardInterrupt:
         if trial is not None:
@@ -105,7 +106,7 @@ def _work(search: Search, folder: Path, trials: int) -> None:
 def _try(search: Search, study: optuna.Study, trial: Trial, out: Path) -> None:
     """Run a trial; note how good it is, or why it failed."""
     try:
-        run_trial(search, trial.params, out)
+        run_trial(search, search.values(trial), out)
         right, loss = judged(search, seed_folder(out, search.seed))
     except (UserError, torch.OutOfMemoryError) as error:
         trial.set_user_attr("reason", str(error).splitlines()[0])
@@ -116,13 +117,15 @@ def _try(search: Search, study: optuna.Study, trial: Trial, out: Path) -> None:
     log.info("search: point %d: accuracy on val %.3f", trial.user_attrs["point"], right)
 
 
-def _claim(study: optuna.Study, folder: Path, order: Points, grid: Grid, trials: int) -> Trial | None:
+def _claim(study: optuna.Study, folder: Path, search: Search, trials: int) -> Trial | None:
     """The next point that nobody has or had, as a running trial; None where enough are taken.
 
     One worker at a time is in here: of two that ask sqlite alone, both could get the same. A point whose worker is gone
     (killed, or the machine was) is taken again; one over which `MOST_DEATHS` workers died is given up.
     """
-    choices: dict[str, BaseDistribution] = {key: CategoricalDistribution(tuple(v)) for key, v in grid.items()}
+    choices: dict[str, BaseDistribution] = {
+        key: CategoricalDistribution([choice(value) for value in values]) for key, values in search.grid.items()
+    }
     with _locked(folder):
         for running in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             if not _alive(running.user_attrs.get("worker", "")):
@@ -132,15 +135,19 @@ def _claim(study: optuna.Study, folder: Path, order: Points, grid: Grid, trials:
         deaths = Counter(t.user_attrs["point"] for t in everyone if _lost(t) and "interrupted" not in t.user_attrs)
         for point in {p for p, n in deaths.items() if n >= MOST_DEATHS} - taken:
             attributes = {"point": point, "reason": f"{deaths[point]} workers died over it (out of memory?)"}
-            state, params = TrialState.FAIL, order[point]
+            state, params = TrialState.FAIL, _params(search, point)
             study.add_trial(create_trial(state=state, params=params, distributions=choices, user_attrs=attributes))
             forget(trial_folder(folder, point))
             taken.add(point)
-        free = next((i for i in range(min(trials, len(order))) if i not in taken), None)
+        free = next((i for i in range(min(trials, len(search.points))) if i not in taken), None)
         if free is None:
             return None
-        study.enqueue_trial(order[free], user_attrs={"point": free, "worker": _identity(os.getpid())})
+        study.enqueue_trial(_params(search, free), user_attrs={"point": free, "worker": _identity(os.getpid())})
         return study.ask(choices)
+
+
+def _params(search: Search, point: int) -> dict[str, Scalar]:
+    return {key: choice(value) for key, value in search.points[point].items()}
 
 
 def _identity(pid: int) -> str:

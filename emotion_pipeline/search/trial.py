@@ -8,15 +8,16 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
+from optuna.trial import FrozenTrial, Trial
 
-from emotion_pipeline.clips import Clip, UserError, labels_of, read_manifest
+from emotion_pipeline.clips import Clip, UserError, labels_of, read_manifest, seen_in_training
 from emotion_pipeline.fingerprint import code_fingerprint, digest, file_sha256
 from emotion_pipeline.fusion.seeds import fuse_seeds
 from emotion_pipeline.machine import STORE_VARIABLE, store_folder
 from emotion_pipeline.metrics import accuracy, predicted_labels
 from emotion_pipeline.params import ModelParams, Params, Section
 from emotion_pipeline.scorefile import read_scores, rows_of, seed_folder
-from emotion_pipeline.search.grid import Grid, Point, grid_of, with_values
+from emotion_pipeline.search.grid import Grid, Point, Points, grid_of, with_values
 from emotion_pipeline.temporal.seeds import train_seeds
 
 
@@ -46,6 +47,15 @@ class Search:
         """Values by dotted key."""
         return self._checked[1]
 
+    @cached_property
+    def points(self) -> Points:
+        """Of the grid, in the order in which they are tried."""
+        return Points(self.grid, self.params.search.seed)
+
+    def values(self, trial: FrozenTrial | Trial) -> Point:
+        """What a trial tries, by dotted key."""
+        return self.points[trial.user_attrs["point"]]
+
     @property
     def name(self) -> str:
         """Of the model or fusion."""
@@ -65,8 +75,9 @@ class Search:
         if isinstance(self.section, ModelParams):
             names = self.grid.get("features", [self.section.features])
             return [file for name in names for file in self._files(self.data / str(name))]
-        folders = [seed_folder(self.data / "train_temporal" / model, self.seed) for model in self.section.models]  # type: ignore[attr-defined]
-        return [folder / "scores.h5" for folder in folders]
+        sets = [self.section.models, *self.grid.get("models", [])]  # type: ignore[attr-defined]
+        models = sorted({model for models in sets for model in models})
+        return [seed_folder(self.data / "train_temporal" / model, self.seed) / "scores.h5" for model in models]
 
     @staticmethod
     def _files(folder: Path) -> list[Path]:
@@ -79,15 +90,14 @@ class Search:
         if missing:
             raise UserError(f"{missing[0]}: not there, but {self.target} is made from it; run `dvc repro` first")
         fixed = self.section.model_dump(mode="json")
-        labels = [sorted(labels_of(self.clips(), (split,)).items()) for split in ("train", "val")]
         key = digest(
-            {
+            seen_in_training(self.clips())
+            | {
                 "target": self.target,
                 "grid": {key: list(values) for key, values in self.grid.items()},
                 "fixed": with_values(self.section, {k: v[0] for k, v in self.grid.items()}).model_dump(mode="json"),
                 "order": list(fixed),
                 "inputs": [(path.parent.name, path.name, file_sha256(path)) for path in inputs],
-                "labels": labels,
                 "seeds": [self.params.search.seed, self.seed],
                 "code": code_fingerprint(train_seeds.__module__) + code_fingerprint(fuse_seeds.__module__),
             }

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from emotion_pipeline.clips import Clip, labels_of
-from emotion_pipeline.fingerprint import code_fingerprint, digest, file_sha256
+from emotion_pipeline.clips import Clip, seen_in_training
+from emotion_pipeline.fingerprint import code_fingerprint, digest
+from emotion_pipeline.keysfile import input_sha256
 from emotion_pipeline.params import TemporalParams
 from emotion_pipeline.reuse import kept_once
 from emotion_pipeline.scorefile import REFIT, seed_folder
@@ -20,11 +21,16 @@ def train_model(
     seeds: Sequence[int],
     out: Path,
     device: str = "auto",
-) -> None:
-    """Train on train and, where `params.refit` says so, a second time with val: in `out`/train_val."""
-    train_seeds(name, clips, features, params, seeds, out, device)
+) -> dict[str, str]:
+    """Train on train and, where `params.refit` says so, a second time with val: in `out`/train_val.
+
+    Returns the keys, by folder in `out`.
+    """
+    keys = train_seeds(name, clips, features, params, seeds, out, device)
     if params.refit:
-        train_seeds(name, clips, features, params, seeds, out / REFIT, device, before=out)
+        refitted = train_seeds(name, clips, features, params, seeds, out / REFIT, device, before=out)
+        keys |= {f"{REFIT}/{folder}": key for folder, key in refitted.items()}
+    return keys
 
 
 def train_seeds(
@@ -36,24 +42,26 @@ def train_seeds(
     out: Path,
     device: str = "auto",
     before: Path | None = None,
-) -> None:
+) -> dict[str, str]:
     """Fill `out`/seed_<seed>/ as `train_temporal` does, from the store where the same was made before.
 
-    `before`: the same model trained on train alone. Then it is trained on train and val together, with what was found
-    on val before: number of epochs, or C.
+    Returns the keys, by folder in `out`. `before`: the same model trained on train alone. Then it is trained on train
+    and val together, with what was found on val before: number of epochs, or C.
     """
-    base = {
+    base = seen_in_training(clips) | {
         "name": name,
-        "features": {path.name: file_sha256(path) for path in sorted(features.iterdir())},
-        "clips": sorted(clip.clip_id for clip in clips),
-        "labels": [sorted(labels_of(clips, (split,)).items()) for split in ("train", "val")],
+        "features": {path.name: input_sha256(path) for path in sorted(features.iterdir())},
         "params": params.model_dump(mode="json"),
         "code": code_fingerprint(train_temporal.__module__),
     }
+    keys = {}
     for seed in seeds:
         found = None if before is None else found_on_val(seed_folder(before, seed) / "history.csv")
 
         def make(folder: Path, checkpoint: Path, seed: int = seed, found: int | float | None = found) -> None:
             train_temporal(name, clips, features, params, seed, folder, device, checkpoint, found)
 
-        kept_once(digest(base | {"seed": seed, "found": found}), seed_folder(out, seed), make)
+        folder = seed_folder(out, seed)
+        keys[folder.name] = digest(base | {"seed": seed, "found": found})
+        kept_once(keys[folder.name], folder, make)
+    return keys

@@ -10,6 +10,7 @@ import numpy as np
 import yaml
 
 from emotion_pipeline.clips import Clip, write_manifest
+from emotion_pipeline.clipwork import ClipWork
 from emotion_pipeline.failures import write_failures
 from emotion_pipeline.fingerprint import digest
 from emotion_pipeline.params import RuntimeParams, TrackParams
@@ -32,7 +33,8 @@ def noise(files: Sequence[Path], params: TrackParams) -> Artifact:
 
 def clips(ingest: Path, raw: Path, out: Path, params: TrackParams, runtime: RuntimeParams) -> None:
     """A per-clip stage."""
-    run_per_clip(partial(noise, params=params), ingest, lambda clip: [raw / clip.path], out, params, runtime)
+    compute = partial(noise, params=params)
+    run_per_clip(ClipWork(compute, ingest, lambda clip: [raw / clip.path], out, params, runtime))
 
 
 def network(made: Path, out: Path, params: TrackParams, runtime: RuntimeParams) -> None:
@@ -47,7 +49,7 @@ def network(made: Path, out: Path, params: TrackParams, runtime: RuntimeParams) 
         (folder / "network.safetensors").write_bytes(data)
 
     key = digest([sorted(path.name for path in made.iterdir()), params.model_dump(mode="json")])
-    made_once(key, out, params.model_dump(mode="json"), make)
+    made_once(key, out, params.model_dump(mode="json"), __name__, make)
 
 
 def main() -> None:

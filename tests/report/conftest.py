@@ -8,10 +8,11 @@ import cv2
 import numpy as np
 import pytest
 
-from emotion_pipeline.clips import SPLITS, Clip, write_manifest
+from emotion_pipeline.clips import SPLITS, Clip, read_manifest, write_manifest
 from emotion_pipeline.emotions import EMOTIONS
 from emotion_pipeline.faces.crops import encode_raw
-from emotion_pipeline.params import EvaluateParams, Params, load_params
+from emotion_pipeline.faces.gallery import write_gallery
+from emotion_pipeline.params import EvaluateParams, GalleryParams, Params, load_params
 from emotion_pipeline.report.sources import PER_CLIP, STAGES, kinds_of
 from emotion_pipeline.scorefile import ScoreTable, seed_folder, write_scores
 from emotion_pipeline.store import Artifact, Value, write_artifact
@@ -20,12 +21,15 @@ from tests.conftest import REPOSITORY
 SEEDS = (1, 5)
 
 
+GALLERY = GalleryParams(strip_faces=3, worst_clips=2)
+
+
 def params_of(title: str = "tiny") -> Params:
     """Those of the sample, but for the report's own, and two seeds."""
     whole = load_params(REPOSITORY / "params.yaml")
-    own = EvaluateParams(title=title, strip_faces=3, worst_clips=2, bootstrap_samples=200, seed=1)
+    own = EvaluateParams(title=title, bootstrap_samples=200, seed=1)
     training = whole.training.model_copy(update={"seeds": SEEDS})
-    return whole.model_copy(update={"evaluate": own, "training": training})
+    return whole.model_copy(update={"gallery": GALLERY, "evaluate": own, "training": training})
 
 
 PARAMS = params_of()
@@ -114,6 +118,16 @@ def write_data(data: Path, clips: Sequence[Clip], answers: dict[str, str | None]
     for i, c in enumerate(clips):
         write_track(data, c.clip_id, i)
         write_quality(data, c.clip_id, share=1 - i / 10)
+    return with_gallery(data)
+
+
+def with_gallery(data: Path) -> Path:
+    """The same folder, what stage gallery makes of it as it now is included."""
+    write_gallery(
+        read_manifest(data / "ingest/clips.csv"),
+        *(data / name for name in ("track", "quality", "gallery", "reports")),
+        params=GALLERY,
+    )
     return data
 
 

@@ -6,15 +6,14 @@ from pathlib import Path
 import pytest
 
 from emotion_pipeline.clips import Clip, ClipError
+from emotion_pipeline.faces.gallery import COLUMNS, Figures, face_rows, face_summary
 from emotion_pipeline.failures import write_failures
 from emotion_pipeline.report import evaluate
-from emotion_pipeline.report.faces import COLUMNS, face_rows, face_summary
-from emotion_pipeline.report.sources import Row
-from tests.report.conftest import CLIPS, HOSTILE, PARAMS, clip, write_quality
+from tests.report.conftest import CLIPS, HOSTILE, PARAMS, clip, with_gallery, write_quality
 
 
 @pytest.fixture
-def rows(tmp_path: Path) -> list[Row]:
+def rows(tmp_path: Path) -> list[Figures]:
     """Seven clips, one of which failed and one of which shows no face."""
     clips: list[Clip] = [clip(f"{name}_test", "test", "angry") for name in "abcdefg"]
     quality = tmp_path / "quality"
@@ -51,13 +50,13 @@ def test_the_summary_is_over_the_clips_that_show_a_face(rows):
 
 
 def test_a_summary_of_no_face_at_all_has_no_medians():
-    row: Row = dict.fromkeys(COLUMNS)
+    row: Figures = dict.fromkeys(COLUMNS)
     summary = face_summary([row | {"clip_id": "a", "reason": "no_face"}])
     assert (summary["with_face"], summary["share_in_sequence"], summary["jitter_before"]) == (0, None, None)
 
 
 def test_every_clip_is_in_the_table_and_has_its_sheet(data):
-    evaluate(data, data / "reports", PARAMS)
+    evaluate(with_gallery(data), data / "reports", PARAMS)
     with open(data / "reports/faces.csv", newline="") as file:
         table = list(csv.DictReader(file))
     assert [row["clip_id"] for row in table] == [c.clip_id for c in reversed(CLIPS)]
@@ -73,7 +72,7 @@ def test_a_clip_that_failed_before_has_no_sheet_and_is_shown_first(data):
     (data / "quality/d_test.h5").unlink()
     write_failures(data / "quality", {"d_test": ClipError("unreadable", HOSTILE)})
     write_quality(data, "g_test", 0.5, chosen_because="<b>")
-    evaluate(data, data / "reports", PARAMS)
+    evaluate(with_gallery(data), data / "reports", PARAMS)
     assert not (data / "reports/faces/d_test.jpg").exists()
     page = (data / "reports/report.html").read_text()
     assert "<code>d_test</code>, unreadable</figcaption>" in page

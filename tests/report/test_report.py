@@ -4,6 +4,7 @@ import csv
 import filecmp
 import json
 import re
+import shutil
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
@@ -15,8 +16,9 @@ import pytest
 
 from emotion_pipeline.clips import UserError
 from emotion_pipeline.emotions import EMOTIONS
+from emotion_pipeline.faces.gallery import face_strip, strip_clip
 from emotion_pipeline.report import evaluate, paper, write_tables
-from emotion_pipeline.report.figures import face_strip, strip_clip, training_curves
+from emotion_pipeline.report.figures import training_curves
 from emotion_pipeline.report.sources import PER_CLIP, STAGES, History, kinds_of, pooled, read_answers, read_sources
 from emotion_pipeline.report.tables import (
     accuracies,
@@ -282,7 +284,7 @@ def test_same_input_gives_the_same_bytes(data_once: Path, reports: Path, tmp_pat
     evaluate(data_once, tmp_path / "again", PARAMS)
     files = [str(f.relative_to(reports)) for f in reports.rglob("*") if f.is_file()]
     models, ensembles, tables, trainings = len(kinds_of(PARAMS)), len(PARAMS.train_ensemble), 6, 6
-    assert len(files) == 8 + models + ensembles + tables + trainings + len(CLIPS)
+    assert len(files) == 7 + models + ensembles + tables + trainings
     assert filecmp.cmpfiles(reports, tmp_path / "again", files, shallow=False) == (files, [], [])
 
 
@@ -302,6 +304,12 @@ def test_no_failures(reports: Path):
     assert table(reports / "failures.csv") == []
     assert (reports / "failures.csv").read_text() == "stage,clip_id,reason,detail\n"
     assert "No stage listed a clip" in (reports / "report.html").read_text()
+
+
+def test_a_model_that_was_not_pulled_gives_a_message(data: Path):
+    shutil.rmtree(data / "train_temporal/vgg_lstm/seed_5")
+    with pytest.raises(UserError, match=r"vgg_lstm/seed_5/scores.h5: no such file.*dvc pull train_temporal"):
+        read_sources(data, PARAMS)
 
 
 def test_strip_takes_the_first_clip_with_enough_faces_else_the_one_with_most(tmp_path: Path):

@@ -1,7 +1,9 @@
 import pytest
 
 from emotion_pipeline.clips import UserError
+from emotion_pipeline.params import load_params
 from emotion_pipeline.search.grid import Points, grid_of, with_values
+from tests.conftest import REPOSITORY
 from tests.search.conftest import GRID, TARGET, with_grid
 
 
@@ -45,9 +47,13 @@ def test_too_many_points():
         Points({str(k): tuple(range(10)) for k in range(8)}, 1)
 
 
-def test_every_grid_of_the_parameter_files_fits_its_model(params):
-    for part in ("train_temporal", "train_fusion"):
-        for name in getattr(params.search, part):
+@pytest.mark.parametrize("file", ["params.yaml", "params/javanese.yaml", "params/afew.yaml"])
+def test_every_model_and_fusion_has_a_grid_that_fits_it(file):
+    params = load_params(REPOSITORY / file)
+    names = {"train_temporal": params.train_temporal, "train_fusion": type(params.train_fusion).model_fields}
+    for part, models in names.items():
+        assert set(getattr(params.search, part)) == set(models)
+        for name in models:
             section, grid = grid_of(params, f"{part}.{name}")
             changed = with_values(section, {key: values[-1] for key, values in grid.items()})
             assert type(changed) is type(section)

@@ -18,24 +18,22 @@ from emotion_pipeline.clips import UserError, write_manifest
 from emotion_pipeline.emotions import EMOTIONS
 from emotion_pipeline.machine import store_folder
 from emotion_pipeline.params import load_params
-from emotion_pipeline.reuse import prune
+from emotion_pipeline.prune import prune
 from emotion_pipeline.scorefile import ScoreTable, read_scores, seed_folder, write_scores
 from emotion_pipeline.search import study
 from emotion_pipeline.search.complementary import choose_complementary, dissimilarity
-from emotion_pipeline.search.grid import Points
 from emotion_pipeline.search.output import ranked, write_search
 from emotion_pipeline.search.study import finished_trials, open_study, run_search
-from emotion_pipeline.search.trial import judged, trial_folder
+from emotion_pipeline.search.trial import Search, judged, trial_folder
 from emotion_pipeline.store import Artifact, write_artifact
 from tests.conftest import REPOSITORY
 from tests.search.conftest import TARGET, with_grid
 
 KILLED = """
 import os, pickle, signal, sys
-from emotion_pipeline.search.grid import Points
 from emotion_pipeline.search.study import _claim, open_study
 folder, search = pickle.loads(bytes.fromhex(sys.argv[1]))
-trial = _claim(open_study(folder), folder, Points(search.grid, search.params.search.seed), search.grid, 6)
+trial = _claim(open_study(folder), folder, search, 6)
 print(trial.user_attrs["point"], flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -126,7 +124,7 @@ def test_memory_that_is_lacking_fails_the_trial_and_not_the_worker(search, monke
     monkeypatch.setattr(study, "run_trial", too_large)
     folder = search.folder()
     folder.mkdir(parents=True)
-    trial = study._claim(open_study(folder), folder, Points(search.grid, 1), search.grid, 1)
+    trial = study._claim(open_study(folder), folder, search, 1)
     study._try(search, open_study(folder), trial, trial_folder(folder, 0))
     (failed,) = finished_trials(open_study(folder))
     assert failed.user_attrs["reason"] == "CUDA out of memory. Tried to allocate 9 GiB"
@@ -171,7 +169,7 @@ def test_a_trial_that_fails_is_listed_with_its_reason_and_the_search_goes_on(sea
     )
     search = type(search)(TARGET, search.params.model_copy(update={"search": hot}), search.data)
     trials = run_search(search, 2, 1)
-    best = write_search(tmp_path, TARGET, search.grid, trials, REPOSITORY / "params.yaml")
+    best = write_search(tmp_path, search, trials, REPOSITORY / "params.yaml")
     assert best.params["fit.learning_rate"] == 0.01
     rows = {row["fit.learning_rate"]: row for row in csv.DictReader((tmp_path / "trials.csv").read_text().splitlines())}
     assert "lower learning_rate" in rows["1e+30"]["reason"]
@@ -203,7 +201,7 @@ def test_other_data_or_other_fixed_parameters_are_another_study(search, small, d
 
 def test_best_yaml_is_params_yaml_but_for_the_best_values(search, tmp_path):
     trials = run_search(search, 3, 1)
-    best = write_search(tmp_path, TARGET, search.grid, trials, REPOSITORY / "params.yaml")
+    best = write_search(tmp_path, search, trials, REPOSITORY / "params.yaml")
     assert best == ranked(trials)[0]
     assert best.value == max(trial.value for trial in trials)
     before, after = ((f).read_text().splitlines() for f in (REPOSITORY / "params.yaml", tmp_path / "best.yaml"))
@@ -217,6 +215,23 @@ def test_best_yaml_is_params_yaml_but_for_the_best_values(search, tmp_path):
     assert set(whole) == set(yaml.safe_load((REPOSITORY / "params.yaml").read_text()))
 
 
+def test_lists_are_values_of_a_grid_too(small, data, tmp_path):
+    target = "train_temporal.audio_svm"
+    search = Search(target, with_grid(small, {"c": ((0.001,), (0.01, 1.0))}, target), data)
+    trials = run_search(search, 2, 1)
+    assert sorted(search.values(trial)["c"] for trial in trials) == [(0.001,), (0.01, 1.0)]
+    best = write_search(tmp_path, search, trials, REPOSITORY / "params.yaml")
+    assert load_params(tmp_path / "best.yaml").train_temporal["audio_svm"].c == search.values(best)["c"]
+    changed = [line for line in (tmp_path / "best.yaml").read_text().splitlines() if line.startswith("    c: [")]
+    assert changed[0] == f"    c: {list(search.values(best)['c'])}"
+
+
+def test_a_grid_over_models_depends_on_the_scores_of_all_of_them(small, data):
+    target = "train_fusion.mean"
+    search = Search(target, with_grid(small, {"models": (("vgg_lstm",), ("audio_mlp", "c3d_lstm"))}, target), data)
+    assert {path.parts[-3] for path in search.inputs()} >= {"vgg_lstm", "audio_mlp", "c3d_lstm"}
+
+
 def test_no_best_of_another_study_is_left_where_all_trials_failed(search, tmp_path):
     failed = create_trial(
         state=TrialState.FAIL, user_attrs={"point": 0, "reason": "too hot"}, params={}, distributions={}
@@ -224,7 +239,7 @@ def test_no_best_of_another_study_is_left_where_all_trials_failed(search, tmp_pa
     for name in ("best.yaml", "trials.svg"):
         (tmp_path / name).write_text("of before")
     with pytest.raises(UserError, match="none of 1 trials ended well"):
-        write_search(tmp_path, TARGET, {}, [failed], REPOSITORY / "params.yaml")
+        write_search(tmp_path, search, [failed], REPOSITORY / "params.yaml")
     assert [path.name for path in tmp_path.glob("*.*")] == ["trials.csv"]
 
 

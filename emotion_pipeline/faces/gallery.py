@@ -1,0 +1,179 @@
+"""What the report shows of the faces, gathered in a few small files: nothing behind them needs a face."""
+
+import csv
+import json
+import shutil
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import cv2
+import numpy as np
+from jaxtyping import UInt8
+
+from emotion_pipeline.clips import SPLITS, Clip
+from emotion_pipeline.emotions import EMOTIONS
+from emotion_pipeline.faces.crops import read_faces
+from emotion_pipeline.faces.sheet import evenly_spaced
+from emotion_pipeline.failures import read_failures
+from emotion_pipeline.keysfile import input_sha256
+from emotion_pipeline.params import GalleryParams
+from emotion_pipeline.store import read_array, read_attributes
+
+CELL = 112
+"""Side of a face in a strip, in pixels."""
+
+Figures = dict[str, str | int | float | None]
+
+FIGURES = (
+    *("frames", "share_with_face", "share_in_sequence", "faces", "faces_at_once", "tracks", "longest_gap"),
+    *("face_side", "eye_distance", "jitter_before", "jitter_after", "chosen_track", "chosen_because"),
+)
+"""Attributes of a clip's file of stage quality; one that does not exist for a clip is empty."""
+
+COLUMNS = ("clip_id", "split", "reason", *FIGURES)
+
+
+def face_rows(clips: Sequence[Clip], quality: Path) -> list[Figures]:
+    """A row per clip, the worst first.
+
+    First those that failed or show no face, then by rising share of frames in the sequence, falling longest gap and
+    falling jitter.
+    """
+    reasons = {clip_id: error.reason for clip_id, error in read_failures(quality).items()}
+    rows: list[Figures] = []
+    for clip in clips:
+        path = quality / f"{clip.clip_id}.h5"
+        known = read_attributes(path) if path.is_file() else {}
+        found: Figures = {name: known.get(name) for name in FIGURES}
+        own: Figures = {"clip_id": clip.clip_id, "split": clip.split, "reason": reasons.get(clip.clip_id, "")}
+        rows.append(own | found)
+    return sorted(rows, key=_badness)
+
+
+def _badness(row: Figures) -> tuple[Any, ...]:
+    return (
+        not row["reason"],
+        row["share_in_sequence"] or 0.0,
+        -float(row["longest_gap"] or 0),
+        -float(row["jitter_after"] or 0),
+        str(row["clip_id"]),
+    )
+
+
+def face_summary(rows: Sequence[Figures]) -> dict[str, Any]:
+    """Over all clips: how many show a face, medians, tracks, and why the tracks were chosen."""
+    shown = [row for row in rows if row["chosen_because"]]
+    medians = {
+        name: _median(shown, name) for name in ("share_in_sequence", "face_side", "jitter_before", "jitter_after")
+    }
+    return {
+        "clips": len(rows),
+        "with_face": len(shown),
+        "whole": sum(row["share_in_sequence"] == 1 for row in shown),
+        "tracks": sum(int(row["tracks"] or 0) for row in shown),
+        "several": sum(int(row["faces_at_once"] or 0) > 1 for row in shown),
+        "because": dict(sorted(Counter(str(row["chosen_because"]) for row in shown).items())),
+        **medians,
+    }
+
+
+def _median(rows: Sequence[Figures], name: str) -> float | None:
+    """Over the rows that have it."""
+    values = [float(value) for row in rows if (value := row[name]) is not None]
+    return median(values) if values else None
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """As it is shown: the summary, the worst clips, and per class a clip with its faces; pictures are JPEG."""
+
+    summary: Mapping[str, Any]
+    sheets: tuple[tuple[Figures, bytes | None], ...]  # None where an earlier stage failed on the clip
+    strips: tuple[Mapping[str, Any], ...]  # emotion; clip_id, split, frames, picture where a clip shows a face
+
+
+def write_gallery(
+    clips: Sequence[Clip], tracks: Path, quality: Path, out: Path, reports: Path, params: GalleryParams
+) -> None:
+    """Write `out`, and in `reports` the figures and contact sheets of all clips, `faces.csv` and `faces/<clip_id>.jpg`.
+
+    Raises UserError for a damaged file.
+    """
+    for path in sorted(quality.glob("*.h5")):
+        input_sha256(path)
+    rows = face_rows(clips, quality)
+    for folder in (out, reports / "faces"):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+    with open(reports / "faces.csv", "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    worst = {row["clip_id"] for row in rows[: params.worst_clips]}
+    for row in rows:
+        name, path = f"{row['clip_id']}.jpg", quality / f"{row['clip_id']}.h5"
+        if path.is_file():
+            sheet = read_array(path, "contact_sheet").tobytes()
+            (reports / "faces" / name).write_bytes(sheet)
+            if row["clip_id"] in worst:
+                (out / f"sheet_{name}").write_bytes(sheet)
+    strips = [_write_strip(emotion, clips, tracks, out, params.strip_faces) for emotion in EMOTIONS]
+    whole = {"summary": face_summary(rows), "worst": rows[: params.worst_clips], "strips": strips}
+    (out / "gallery.json").write_text(json.dumps(whole, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def read_gallery(folder: Path) -> Gallery:
+    """What `write_gallery` wrote."""
+    whole = json.loads((folder / "gallery.json").read_text(encoding="utf-8"))
+    sheets = [(row, folder / f"sheet_{row['clip_id']}.jpg") for row in whole["worst"]]
+    strips = [
+        strip | ({"picture": (folder / f"strip_{strip['emotion']}.jpg").read_bytes()} if "clip_id" in strip else {})
+        for strip in whole["strips"]
+    ]
+    pictures = tuple((row, path.read_bytes() if path.is_file() else None) for row, path in sheets)
+    return Gallery(whole["summary"], pictures, tuple(strips))
+
+
+def _write_strip(emotion: str, clips: Sequence[Clip], tracks: Path, out: Path, wanted: int) -> dict[str, Any]:
+    """Of a clip of test that shows a face, of another split where test has none."""
+    for split in reversed(SPLITS):
+        clip = strip_clip([c for c in clips if (c.label, c.split) == (emotion, split)], tracks, wanted)
+        if clip:
+            picture, frames = face_strip(tracks / f"{clip.clip_id}.h5", wanted)
+            (out / f"strip_{emotion}.jpg").write_bytes(picture)
+            return {"emotion": emotion, "clip_id": clip.clip_id, "split": split, "frames": frames}
+    return {"emotion": emotion}
+
+
+def strip_clip(clips: Sequence[Clip], tracks: Path, faces: int) -> Clip | None:
+    """The first clip with at least `faces` faces, else the one with most; None where no clip has a face."""
+    most, chosen = 0, None
+    for clip in clips:
+        path = tracks / f"{clip.clip_id}.h5"
+        n = len(read_array(path, "frame")) if path.exists() else 0
+        if n > most:
+            most, chosen = n, clip
+        if n >= faces:
+            break
+    return chosen
+
+
+def face_strip(path: Path, wanted: int) -> tuple[bytes, list[int]]:
+    """Faces of a clip side by side as a JPEG picture, and the numbers of their frames; UserError if damaged."""
+    input_sha256(path)
+    frames = read_array(path, "frame")
+    rows = evenly_spaced(len(frames), wanted)
+    strip = np.full((CELL, wanted * CELL, 3), 255, np.uint8)
+    for i, row in enumerate(rows):
+        strip[:, i * CELL : (i + 1) * CELL - 3] = _cell(read_faces(path, rows=slice(row, row + 1))[0])
+    return cv2.imencode(".jpg", strip[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 88])[1].tobytes(), [
+        int(frames[row]) for row in rows
+    ]
+
+
+def _cell(face: UInt8[np.ndarray, "224 224 3"]) -> UInt8[np.ndarray, "112 109 3"]:
+    return cv2.resize(face, (CELL, CELL), interpolation=cv2.INTER_AREA)[:, 1:-2]

@@ -1,0 +1,28 @@
+"""Stage `gallery`: what the report shows of the faces, in a few small files."""
+
+import sys
+from pathlib import Path
+
+from emotion_pipeline.clips import read_manifest
+from emotion_pipeline.faces.gallery import write_gallery
+from emotion_pipeline.keysfile import hashes_of, keys_of_stage, note_keys
+from emotion_pipeline.params import GalleryParams, RuntimeParams
+from emotion_pipeline.stage import run_stage
+
+
+def main(
+    ingest: Path,
+    track: Path,
+    quality: Path,
+    reports: Path,
+    gallery: Path,
+    params: GalleryParams,
+    runtime: RuntimeParams,
+) -> None:
+    """Faces, figures, contact sheets -> the summary, the worst clips, faces of each class."""
+    write_gallery(read_manifest(ingest / "clips.csv"), track, quality, gallery, reports, params)
+    note_keys(keys_of_stage(gallery), write_gallery.__module__, {}, hashes_of(gallery))
+
+
+if __name__ == "__main__":
+    run_stage(main, *sys.argv[1:], section=lambda params: params.gallery)

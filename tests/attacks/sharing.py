@@ -1,0 +1,167 @@
+"""A team's story: one computes and pushes, another pulls what is needed, changes a fusion, adds a clip, pushes back.
+
+Quick: with a folder as remote. In full: an SSH server and an S3-compatible server on loopback as well, every byte on
+the wire counted.
+"""
+
+import logging
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import yaml
+
+from tests.attacks.remotes import REMOTES, Remote, size_of
+from tests.attacks.tally import Tally
+from tests.clone import PER_CLIP, Clone, new_clone
+
+log = logging.getLogger(__name__)
+
+MODELS = ("vgg_lstm", "c3d_lstm", "c3d_lstm_overlap8", "audio_mlp")
+TRAINED = ("train_temporal", "train_fusion", "train_ensemble")
+NOT_NEEDED = ("raw/sample", "raw/stills", "raw/clips", "detect", "align", "track", "quality", "extract_vgg")
+NOT_NEEDED += ("extract_c3d_weighted", "extract_c3d_central", "extract_c3d_random", "extract_audio")
+NOT_NEEDED += ("finetune_vgg", "finetune_c3d_weighted", "finetune_c3d_central", "finetune_c3d_random")
+"""Folders of data/ with videos, faces, features or networks: a fusion experiment has at most small tables of them."""
+
+SMALL = {".csv"}
+FACTOR = 4
+"""What one changed clip may send, as a multiple of its own files: they, lists of files, all scores, the report."""
+
+
+def attack(folder: Path, quick: bool) -> Iterator[Tally]:
+    """One tally per kind of remote, one try per step of the story."""
+    first = computed(folder / "first")
+    for kind in ("folder",) if quick else REMOTES:
+        with REMOTES[kind](folder / kind / "server") as remote:
+            a = Clone(folder / kind / "a")
+            shutil.copytree(first.folder, a.folder, symlinks=True)
+            tally = Tally(f"compute, push, pull, fuse, add a clip, push, pull: {kind}")
+            story = Story(folder / kind, a, remote)
+            for problem in story.steps():
+                tally.count(problem)
+            tally.test = f"{tally.test}; {story.result}"
+            yield tally
+            shutil.rmtree(a.folder)
+
+
+def computed(folder: Path) -> Clone:
+    """A small clone in which everything has run, its clips tracked by DVC."""
+    clone = new_clone(folder)
+    params = yaml.safe_load((folder / "params.yaml").read_text())
+    params["train_temporal"] = {name: params["train_temporal"][name] | {"refit": False} for name in MODELS}
+    params["train_ensemble"] = {"submission_2": params["train_ensemble"]["submission_2"]}
+    params["training"]["seeds"] = [1]
+    (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+    clone.run("dvc", "repro", "sample")
+    shutil.copytree(folder / "data/raw/sample", folder / "data/raw/clips")
+    clone.run("dvc", "add", "-q", "data/raw/clips")
+    clone.repro()
+    clone.run("git", "add", "-A")
+    clone.run("git", "commit", "-qm", "First run")
+    return clone
+
+
+class Story:
+    """The steps, each of which says what went wrong in it ("": nothing)."""
+
+    def __init__(self, folder: Path, a: Clone, remote: Remote):
+        self.a, self.b, self.remote, self.result = a, Clone(folder / "b"), remote, ""
+
+    def steps(self) -> Iterator[str]:
+        yield from (self.push(), self.clone(), self.fuse(), self.pull_all(), self.add_clip())
+        yield from (self.push_back(), self.pull_back())
+
+    def connect(self, clone: Clone) -> None:
+        """Credentials and ports are in .dvc/config.local, which git does not see."""
+        for key, value in self.remote.settings:
+            clone.run("dvc", "remote", "modify", "--local", "team", key, value)
+
+    def passed(self, clone: Clone, *command: str) -> tuple[int, int, int]:
+        """Run it: bytes sent, bytes received, and by how much DVC's cache in the clone has grown."""
+        cache = clone.folder / ".dvc/cache"
+        sent, received, held = *self.remote.bytes_passed(), size_of(cache)
+        clone.run(*command)
+        now = self.remote.bytes_passed()
+        return now[0] - sent, now[1] - received, size_of(cache) - held
+
+    def note(self, what: str, sent: int, received: int, held: int) -> None:
+        log.warning("%s, %s: %d sent, %d received, %d new in the cache", self.remote.kind, what, sent, received, held)
+
+    def push(self) -> str:
+        self.a.run("dvc", "remote", "add", "-q", "-d", "team", self.remote.url)
+        self.connect(self.a)
+        self.a.run("git", "commit", "-qam", "Remote")
+        passed = self.passed(self.a, "dvc", "push", "-q")
+        self.note("all pushed", *passed)
+        whole = size_of(self.a.folder / ".dvc/cache/files")
+        return "" if passed[0] >= 0.9 * whole else f"{passed[0]} bytes pushed of {whole}"
+
+    def clone(self) -> str:
+        """Nothing is downloaded, and DVC finds nothing to do."""
+        self.a.run("git", "clone", "-q", ".", str(self.b.folder))
+        for key, value in (("user.email", "b@example.org"), ("user.name", "B")):
+            self.b.run("git", "config", key, value)
+        self.connect(self.b)
+        output = self.b.run("dvc", "repro", "--allow-missing", "--dry")
+        return "" if "up to date" in output else output[-300:]
+
+    def fuse(self) -> str:
+        """Runs that fusion, its ensemble and the report, with neither videos nor faces nor features nor weights."""
+        pulled = self.passed(self.b, "dvc", "pull", "-q", *TRAINED)
+        self.b.edit("train_fusion", "moddrop", "drop_probability", value=0.5)
+        output = self.b.run("dvc", "repro", "--pull", "--allow-missing")
+        self.note("pulled for a fusion experiment", *pulled)
+        ran = [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")]
+        if ran != ["train_fusion@moddrop", "train_ensemble@submission_2", "evaluate"]:
+            return f"ran {ran}"
+        return self.surplus()
+
+    def surplus(self) -> str:
+        here = [p for name in NOT_NEEDED for p in (self.b.folder / "data" / name).rglob("*") if p.is_file()]
+        large = [str(p) for p in here if p.suffix not in SMALL or p.stat().st_size > 100_000]
+        published = [p for p in (self.b.folder / "data/weights").rglob("*") if p.suffix == ".pth"]
+        return f"on the disk: {[*large, *published]}" if large or published else ""
+
+    def pull_all(self) -> str:
+        """B takes the experiment over, and gets the rest, for what comes next."""
+        self.b.run("git", "commit", "-qam", "Drop more")
+        self.note("pushed after a fusion experiment", *self.passed(self.b, "dvc", "push", "-q"))
+        self.note("the rest pulled", *self.passed(self.b, "dvc", "pull", "-q"))
+        output = self.b.repro()
+        return "" if "up to date" in output else output[-300:]
+
+    def add_clip(self) -> str:
+        self.b.add_clip()
+        output = self.b.repro()
+        found = self.b.summaries(output)
+        wrong = {s: c for s, c in found.items() if not (c.startswith("1 computed, ") and c.endswith(" 0 failed"))}
+        trained = [line for line in output.splitlines() if line.startswith("finetune_") and ": trained" in line]
+        if wrong or trained or set(found) != set(PER_CLIP):
+            return f"{wrong} {trained} {set(PER_CLIP) - set(found)}"
+        return ""
+
+    def push_back(self) -> str:
+        """What is sent for one clip is of the order of its own files."""
+        self.b.run("git", "add", "-A")
+        self.b.run("git", "commit", "-qm", "One more clip")
+        passed = self.passed(self.b, "dvc", "push", "-q")
+        data = self.b.folder / "data"
+        own = sum(path.stat().st_size for path in [*data.glob("*/added.h5"), *(data / "raw/clips").glob("added.*")])
+        self.note(f"one clip of {own} bytes pushed", *passed)
+        self.result = f"files of the added clip {own / 1e3:.0f} kB, sent {passed[0] / 1e3:.0f} kB"
+        return self.beyond(passed[0], own)
+
+    def beyond(self, passed: int, own: int) -> str:
+        """Its own files, and what of all clips together has changed: scores, descriptors, lists, the report."""
+        shared = sum(size_of(self.b.folder / "data" / name) for name in TRAINED) + size_of(self.b.folder / "reports")
+        return "" if own <= passed <= FACTOR * own + shared else f"{passed} bytes for a clip of {own}, {shared} shared"
+
+    def pull_back(self) -> str:
+        """A gets the same bytes, and computes nothing."""
+        self.a.run("git", "pull", "-q", str(self.b.folder))
+        passed = self.passed(self.a, "dvc", "pull", "-q")
+        self.note("one clip pulled", *passed)
+        self.result += f", received {max(passed[1:]) / 1e3:.0f} kB"
+        output = self.a.repro()
+        return "" if "Running stage" not in output and "up to date" in output else output[-300:]
