@@ -10,7 +10,7 @@ from typing import Any
 
 from emotion_pipeline.clips import ClipError, UserError, read_manifest
 from emotion_pipeline.params import load_params
-from emotion_pipeline.reuse import prune
+from emotion_pipeline.prune import prune
 
 log = logging.getLogger(__name__)
 

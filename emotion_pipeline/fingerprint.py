@@ -22,6 +22,7 @@ CARRIES_NUMBERS_UNCHANGED = {"emotion_pipeline"} | {
         "failures",
         "fingerprint",
         "keysfile",
+        "machine",
         "params",
         "perclip",
         "reuse",

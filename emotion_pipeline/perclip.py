@@ -1,11 +1,9 @@
 """Run a function for every clip of a stage: reuse by key, worker processes, progress, failures.csv."""
 
-import fcntl
 import logging
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -14,6 +12,7 @@ from emotion_pipeline.clipwork import ClipWork
 from emotion_pipeline.failures import Failures, read_failures, require_few_failures, write_failures
 from emotion_pipeline.fingerprint import file_sha256
 from emotion_pipeline.keysfile import note_keys
+from emotion_pipeline.machine import in_use
 from emotion_pipeline.reuse import entry, fill_from_previous_outputs, is_valid, place, seal, sealed_hash
 from emotion_pipeline.stage import run_stage
 from emotion_pipeline.store import Artifact, read_attributes, write_artifact
@@ -22,9 +21,6 @@ from emotion_pipeline.workers import run_each
 log = logging.getLogger(__name__)
 
 Compute = Callable[[Sequence[Path]], Artifact]
-
-SPARE_BYTES = 256 * 2**20
-"""Room that is left on the disk for whatever else writes to it."""
 
 
 def run_clip_stage(work: Callable[..., ClipWork], *arguments: str) -> None:
@@ -40,12 +36,10 @@ def run_per_clip(work: ClipWork) -> None:
     `runtime.clip_seconds` or kills its worker is listed and left out; one whose input failed in an earlier stage is
     listed with that stage's reason.
 
-    Raises UserError where more than `runtime.max_failed` of the clips failed, inputs are missing for another
-    reason, another run of the stage is at work, or the disk is too full.
+    Raises UserError where more than `runtime.max_failed` of the clips failed, or inputs are missing for another reason.
     """
     out = work.out
-    with _alone(work.stage):
-        _require_space(out.parent, SPARE_BYTES)
+    with in_use():
         failures = _failed_before(work)
         keys = {c: work.key(c, work.files[c]) for c in sorted(work.files) if c not in failures}
         missing = [clip_id for clip_id in keys if not is_valid(keys[clip_id])]
@@ -58,28 +52,7 @@ def run_per_clip(work: ClipWork) -> None:
         sealed = {f"{clip_id}.h5": sealed_hash(key) for clip_id, key in done.items()}
         failed = {"failures.csv": file_sha256(out / "failures.csv")}
         note_keys(work.keys_file, work.module, done, sealed | failed)
-        _require_space(out.parent, SPARE_BYTES + sum(f.stat().st_size for f in out.iterdir()))
         _conclude(work, len(set(missing) - set(failures)), failures)
-
-
-@contextmanager
-def _alone(stage: str) -> Iterator[None]:
-    lock = _made(Path(".cache/locks") / stage)
-    with open(lock, "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"{stage}: another run of this stage is at work here; wait for it, or end it") from None
-        yield
-
-
-def _require_space(folder: Path, needed: int) -> None:
-    free = shutil.disk_usage(_made(folder / "x").parent).free
-    if free < needed:
-        raise UserError(
-            f"{folder}: {free / 2**20:.0f} MiB free on this disk, {needed / 2**20:.0f} MiB needed (DVC copies"
-            " the results into its cache); make room, then run again: finished clips are kept"
-        )
 
 
 def _failed_before(work: ClipWork) -> Failures:

@@ -3,6 +3,7 @@
 An entry is `<key>.h5` with its SHA-256 in `<key>.sha256`, written second: without it there is no entry.
 """
 
+import fcntl
 import hashlib
 import json
 import logging
@@ -18,17 +19,11 @@ from typing import Any
 import yaml
 
 from emotion_pipeline.fingerprint import file_sha256
-from emotion_pipeline.keysfile import hashes_of, keys_in, keys_of_stage, note_keys, read_keys
+from emotion_pipeline.keysfile import hashes_of, keys_in, keys_of_stage, note_keys
+from emotion_pipeline.machine import in_use, locked, store_folder
 from emotion_pipeline.store import atomic
 
 log = logging.getLogger(__name__)
-
-STORE_VARIABLE = "EMOTION_PIPELINE_STORE"
-
-
-def store_folder() -> Path:
-    """`.cache` of the repository (of the original one in a temporary experiment), or $EMOTION_PIPELINE_STORE."""
-    return Path(os.environ.get(STORE_VARIABLE) or Path(os.environ.get("DVC_ROOT") or ".").resolve() / ".cache")
 
 
 def entry(key: str) -> Path:
@@ -36,11 +31,11 @@ def entry(key: str) -> Path:
     return store_folder() / "clips" / key[:2] / f"{key}.h5"
 
 
-def seal(path: Path, sha256: str | None = None) -> None:
+def seal(path: Path) -> None:
     """Make a result that has just been written at its place a valid entry: read-only, its hash beside it."""
     path.chmod(0o444)
     with atomic(path.with_suffix(".sha256")) as temporary:
-        temporary.write_text(sha256 or file_sha256(path), encoding="ascii")
+        temporary.write_text(file_sha256(path), encoding="ascii")
 
 
 def sealed_hash(key: str) -> str:
@@ -124,14 +119,21 @@ def fill_from_previous_outputs(
 
 
 def _adopt(source: Path, md5: str, target: Path) -> bool:
-    """Copy an object of DVC's cache to a place in the store, if it is there and undamaged."""
+    """Make an object of DVC's cache an entry of the store, if it is there and undamaged."""
+    if _copied(source, md5, target):
+        seal(target)
+        return True
+    return False
+
+
+def _copied(source: Path, md5: str, target: Path) -> bool:
+    """Copy an object of DVC's cache, if it is there and undamaged."""
     content = source.read_bytes() if source.is_file() else b""
     if hashlib.md5(content, usedforsecurity=False).hexdigest() != md5:
         log.warning("%s: missing or damaged in DVC's cache (its MD5 does not match its name), not used", source)
         return False
     with atomic(target) as temporary:
         temporary.write_bytes(content)
-    seal(target, hashlib.sha256(content).hexdigest())
     return True
 
 
@@ -172,30 +174,35 @@ def made_once(
     For a trained network: trained again only when something that it is trained on has changed, also where a
     colleague trained it.
     """
-    stage, keys_file = out.name, keys_of_stage(out)
-    kept = _trained(key)
-    if not _undamaged(kept):
+    keys_file, trained = keys_of_stage(out), False
+
+    def fetch_or_make(folder: Path, checkpoint: Path) -> None:
+        nonlocal trained
         previous = previous_outputs(out, keys_file, params, [key])
-        if previous is not None:
-            for name, (source, md5) in previous.files.items():
-                _adopt(source, md5, kept / name)
-    reused = kept_once(key, out, make)
-    note_keys(keys_file, module, {stage: key}, hashes_of(out))
-    log.info("%s: %s", stage, "reused, nothing that it is trained on has changed" if reused else "trained")
+        files = previous.files if previous else {}
+        trained = not (files and all(_copied(*source, folder / name) for name, source in files.items()))
+        if trained:
+            make(folder, checkpoint)
+
+    kept_once(key, out, fetch_or_make)
+    note_keys(keys_file, module, {out.name: key}, hashes_of(out))
+    log.info("%s: %s", out.name, "trained" if trained else "reused, nothing that it is trained on has changed")
 
 
-def kept_once(key: str, out: Path, make: Callable[[Path, Path], None]) -> bool:
-    """As `made_once`, with this store alone and without a note of the key; whether the store had it."""
+def kept_once(key: str, out: Path, make: Callable[[Path, Path], None]) -> None:
+    """As `made_once`, with this store alone and without a note of the key.
+
+    Two that want the same at once make it once: the second waits.
+    """
     kept = _trained(key)
-    reused = _undamaged(kept)
-    if not reused:
-        _make_into(kept, make)
-    if out.exists():
-        shutil.rmtree(out)
-    for file in sorted(kept.iterdir()):
-        if file.suffix != ".sha256":
-            place(file, out / file.name)
-    return reused
+    with in_use(), locked(store_folder() / "locks" / key, fcntl.LOCK_EX):
+        if not _undamaged(kept):
+            _make_into(kept, make)
+        if out.exists():
+            shutil.rmtree(out)
+        for file in sorted(kept.iterdir()):
+            if file.suffix != ".sha256":
+                place(file, out / file.name)
 
 
 def _trained(key: str) -> Path:
@@ -203,7 +210,7 @@ def _trained(key: str) -> Path:
 
 
 def _make_into(kept: Path, make: Callable[[Path, Path], None]) -> None:
-    temporary = kept.with_name(f".{kept.name}.{os.getpid()}.tmp")
+    temporary = kept.with_name(f".{kept.name}.tmp")  # one at a time has the lock
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     checkpoint = kept.with_name(f".{kept.name}.checkpoint")
@@ -225,24 +232,3 @@ def _undamaged(kept: Path) -> bool:
     if not good:
         log.warning("%s: damaged, made again", kept)
     return good
-
-
-def prune() -> tuple[int, int]:
-    """Remove every entry that no keys file of the working tree names, and every leftover of a killed run.
-
-    Searches (`search/`) stay: no keys file names them, and they can be gone on with at any time.
-    Returns the number of files removed and their bytes.
-    """
-    files = sorted(Path("data/keys").rglob("*.json"))
-    used = {key for file in files for key in read_keys(file).values()}
-    removed = [0, 0]
-    entries = [p for p in sorted(store_folder().rglob("*")) if p.relative_to(store_folder()).parts[0] != "search"]
-    for path in entries:
-        if path.is_file() and not used & {path.stem, path.parent.name}:
-            removed[0] += 1
-            removed[1] += path.stat().st_size
-            path.unlink()
-    for folder in reversed(entries):
-        if folder.is_dir() and not any(folder.iterdir()):
-            folder.rmdir()
-    return removed[0], removed[1]

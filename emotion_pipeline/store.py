@@ -64,7 +64,7 @@ def _append(file: h5py.File, name: str, rows: np.ndarray) -> None:
 def atomic(path: Path) -> Iterator[Path]:
     """`with atomic(path) as temporary:` write `temporary`; it is flushed and becomes `path`, or nothing does."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.urandom(6).hex()}.tmp")  # containers share a store, and process ids
     try:
         yield temporary
         descriptor = os.open(temporary, os.O_RDONLY)

@@ -2,16 +2,18 @@
 
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, as_completed
 from concurrent.futures import TimeoutError as ClipTimeout
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from multiprocessing import get_context
 from typing import TypeVar
 
 from pebble import ProcessExpired, ProcessPool
 from tqdm import tqdm
 
-from emotion_pipeline.clips import ClipError
+from emotion_pipeline.clips import ClipError, UserError
 from emotion_pipeline.ending import ends_with_parent
 from emotion_pipeline.failures import Failures
 from emotion_pipeline.params import RuntimeParams
@@ -21,6 +23,14 @@ T = TypeVar("T")
 TRIES = 2
 """A clip whose worker died (memory, a crash in a decoder) is tried once more."""
 
+POOLS = 3
+"""A pool in which a worker dies before it has its first clip is of no use any more: so many may end like that."""
+
+MANY_DEATHS = (
+    f"worker processes died {POOLS} times before they had a clip; is there enough memory for runtime.workers of them?"
+    " Finished clips are kept"
+)
+
 
 def run_each(
     stage: str, function: Callable[..., T], arguments: Mapping[str, tuple], runtime: RuntimeParams
@@ -29,41 +39,52 @@ def run_each(
 
     Failures are a ClipError of the function, `timeout` (longer than `runtime.clip_seconds`), `crash` (its process died)
     and `memory`. Any other exception is a mistake in the code and is raised.
+    Raises UserError where workers die again and again before they have a clip.
     """
     results: dict[str, T] = {}
     failures: Failures = {}
-    todo = dict(arguments)
-    if not todo:
-        return results, failures
-    for variable in ("OMP_NUM_THREADS", "OPENCV_FOR_THREADS_NUM"):
-        os.environ.setdefault(variable, "1")  # one core per worker: the same bytes for any number of workers
-    workers = min(runtime.processes, len(todo))
+    todo, died, broken = list(arguments), set[str](), 0
     bar = tqdm(total=len(todo), desc=stage, unit="clip", file=sys.stderr, disable=None)
-    pool = ProcessPool(workers, initializer=ends_with_parent, context=get_context("spawn"))
-    try:
-        for attempt in range(TRIES):
+    while todo and broken < POOLS:
+        with _pool(min(runtime.processes, len(todo))) as pool:
             futures: dict[Future[T], str] = {
-                pool.schedule(function, given, timeout=runtime.clip_seconds): c for c, given in todo.items()
+                pool.schedule(function, arguments[c], timeout=runtime.clip_seconds): c for c in todo
             }
-            todo = {}
+            todo = []
             for future in as_completed(futures):
                 clip_id = futures[future]
+                if isinstance(future.exception(), BrokenProcessPool):
+                    todo.append(clip_id)
+                    continue
                 error = _error_of(future, clip_id, runtime)
                 if error is None:
                     results[clip_id] = future.result()
-                elif error.reason == "crash" and attempt + 1 < TRIES:
-                    todo[clip_id] = arguments[clip_id]
+                elif error.reason == "crash" and clip_id not in died:
+                    died.add(clip_id)
+                    todo.append(clip_id)
                     continue
                 else:
                     failures[clip_id] = error
                 bar.update()
                 bar.set_postfix(failed=len(failures))
+            broken += any(isinstance(future.exception(), BrokenProcessPool) for future in futures)
+    bar.close()
+    if todo:
+        raise UserError(f"{stage}: {MANY_DEATHS}")
+    return results, failures
+
+
+@contextmanager
+def _pool(workers: int) -> Iterator[ProcessPool]:
+    for variable in ("OMP_NUM_THREADS", "OPENCV_FOR_THREADS_NUM"):
+        os.environ.setdefault(variable, "1")  # one core per worker: the same bytes for any number of workers
+    pool = ProcessPool(workers, initializer=ends_with_parent, context=get_context("spawn"))
+    try:
+        yield pool
         pool.close()
     finally:
         pool.stop()  # does nothing after close; ends the workers at once when interrupted
         pool.join()
-        bar.close()
-    return results, failures
 
 
 def _error_of(future: Future[T], clip_id: str, runtime: RuntimeParams) -> ClipError | None:

@@ -27,10 +27,12 @@ ORDER = [
         "store",
         "download",
         "ending",
+        "machine",
         "stage",
         "workers",
         "clipwork",
         "reuse",
+        "prune",
         "perclip",
     ),
     *(

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from pydantic import Field
 
-from emotion_pipeline import clipwork, perclip
+from emotion_pipeline import clipwork
 from emotion_pipeline.clips import Clip, ClipError, UserError, write_manifest
 from emotion_pipeline.clipwork import ClipWork
 from emotion_pipeline.failures import read_failures, write_failures
@@ -233,12 +233,6 @@ def test_writing_over_an_output_leaves_the_store_alone(place):
     before = entry(key).read_bytes()
     place(factor=5.0)
     assert entry(key).read_bytes() == before
-
-
-def test_a_full_disk_is_said_before_dvc_commits(place, monkeypatch):
-    monkeypatch.setattr(perclip, "SPARE_BYTES", 2**60)
-    with pytest.raises(UserError, match="MiB free on this disk"):
-        place()
 
 
 KILLED = """

@@ -1,11 +1,19 @@
 """Trained networks are kept as clips are; pruning leaves what is in use."""
 
+import hashlib
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 
-from emotion_pipeline.reuse import entry, made_once, prune, seal, store_folder
+from emotion_pipeline import reuse
+from emotion_pipeline.clips import UserError
+from emotion_pipeline.machine import in_use, store_folder
+from emotion_pipeline.prune import prune
+from emotion_pipeline.reuse import entry, kept_once, made_once, seal
 
 
 @pytest.fixture
@@ -84,3 +92,40 @@ def test_prune_keeps_what_the_keys_files_name(train):
     assert train("k2") == 2  # in use, so kept
     assert files == 2 + 4 + 1
     assert size > 0
+
+
+def test_prune_refuses_while_a_stage_uses_the_store():
+    with in_use(), pytest.raises(UserError, match="a stage is at work with these results"):
+        prune()
+    assert prune() == (0, 0)
+
+
+def test_two_that_want_the_same_network_at_once_train_it_once(tmp_path):
+    """Two clones with one store."""
+    made, begin = [], Barrier(2)
+
+    def make(folder: Path, checkpoint: Path) -> None:
+        made.append(folder)
+        time.sleep(0.3)
+        (folder / "network.safetensors").write_bytes(b"weights")
+
+    def one(clone: str) -> bytes:
+        begin.wait()
+        kept_once("k1", tmp_path / clone / "net", make)
+        return (tmp_path / clone / "net/network.safetensors").read_bytes()
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(one, ["a", "b"])) == [b"weights"] * 2
+    assert len(made) == 1
+
+
+def test_a_network_that_is_only_partly_in_dvcs_cache_is_trained(train, tmp_path, monkeypatch):
+    """Nor may a run that is killed between two of its files leave an entry with one."""
+    history = tmp_path / "history"
+    history.write_bytes(b"epoch")
+    md5 = hashlib.md5(b"epoch", usedforsecurity=False).hexdigest()
+    files = {"history.csv": (history, md5), "network.safetensors": (tmp_path / "gone", "0" * 32)}
+    monkeypatch.setattr(reuse, "previous_outputs", lambda *_: reuse.Previous({}, files))
+    assert train("k1") == 1
+    assert sorted(p.name for p in Path("data/net").iterdir()) == ["history.csv", "network.safetensors"]
+    assert Path("data/net/history.csv").read_text() == "epoch\n1\n"

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from emotion_pipeline.clips import ClipError
-from emotion_pipeline.store import Artifact, read_array, read_attributes, write_artifact
+from emotion_pipeline.store import Artifact, atomic, read_array, read_attributes, write_artifact
 
 
 def pieces(*lengths: int):
@@ -42,3 +42,11 @@ def test_an_error_on_the_way_leaves_no_file(tmp_path):
     with pytest.raises(ClipError, match="ends here"):
         write_artifact(tmp_path / "a.h5", "a", Artifact({}, pieces=broken()))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_two_writers_of_one_file_have_each_their_own_temporary_one(tmp_path):
+    """Also where two containers with one store have the same process ids."""
+    with atomic(tmp_path / "a") as one, atomic(tmp_path / "a") as other:
+        one.write_text("1")
+        other.write_text("2")
+        assert one.read_text() == "1"

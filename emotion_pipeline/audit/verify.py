@@ -18,7 +18,8 @@ from emotion_pipeline.audit.stages import read_lock
 from emotion_pipeline.clips import UserError
 from emotion_pipeline.fingerprint import file_sha256
 from emotion_pipeline.keysfile import read_keys
-from emotion_pipeline.reuse import cache_folder, cached_object, entry, store_folder
+from emotion_pipeline.machine import store_folder
+from emotion_pipeline.reuse import cache_folder, cached_object, entry
 from emotion_pipeline.store import inside
 
 AGAIN = "made again when it is next needed"

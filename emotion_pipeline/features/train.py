@@ -2,7 +2,9 @@
 
 import hashlib
 import logging
+from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from functools import partial
 from multiprocessing import get_context
@@ -87,22 +89,36 @@ def _hashes(stills: Stills) -> list[str]:
 
 
 def _aligned_once(stills: Stills, margin: float, runtime: RuntimeParams) -> Stills:
-    """`aligned` in parallel, kept in the store: a network trained otherwise on the same pictures starts at once."""
-    count = len(stills.names)
-    key = digest({"stills": _hashes(stills), "margin": margin, "code": code_fingerprint(aligned.__module__)})
-    if not is_valid(key):
-        parts = [stills.part(rows) for rows in np.split(np.arange(count), range(AT_ONCE, count, AT_ONCE))]
-        with ProcessPoolExecutor(runtime.processes, get_context("spawn"), ends_with_parent) as pool:
-            results = pool.map(partial(aligned, margin=margin), parts)
-            bar = tqdm(results, "aligning stills", len(parts), unit=f"{AT_ONCE} stills", disable=None)
-            done = list(bar)
-        pictures = [picture for part, _ in done for picture in part.encoded]
-        arrays = {"jpeg": np.frombuffer(b"".join(pictures), np.uint8), "end": np.cumsum([len(p) for p in pictures])}
-        write_artifact(entry(key), "stills", Artifact(arrays, {"found": sum(found for _, found in done)}))
-        seal(entry(key))
-    log.info("finetune_vgg: a face found and aligned in %d of %d stills", read_attributes(entry(key))["found"], count)
-    streams, ends = read_array(entry(key), "jpeg"), read_array(entry(key), "end")
-    return replace(stills, encoded=tuple(part.tobytes() for part in np.split(streams, ends[:-1])))
+    """`aligned` in parallel, kept in the store part by part: a run that goes on, or another network, starts there."""
+    count, code = len(stills.names), code_fingerprint(aligned.__module__)
+    parts = [stills.part(rows) for rows in np.split(np.arange(count), range(AT_ONCE, count, AT_ONCE))]
+    keys = [digest({"stills": _hashes(part), "margin": margin, "code": code}) for part in parts]
+    by_key = dict(zip(keys, parts, strict=True))
+    try:
+        _align_missing(by_key, margin, runtime)
+    except BrokenProcessPool:  # a worker died, perhaps of memory: the others' work is lost, so once more
+        _align_missing(by_key, margin, runtime)
+    found = sum(int(read_attributes(entry(key))["found"]) for key in keys)
+    log.info("finetune_vgg: a face found and aligned in %d of %d stills", found, count)
+    streams = [(read_array(entry(key), "jpeg"), read_array(entry(key), "end")) for key in keys]
+    pictures = [part.tobytes() for jpeg, end in streams for part in np.split(jpeg, end[:-1])]
+    return replace(stills, encoded=tuple(pictures))
+
+
+def _align_missing(parts: Mapping[str, Stills], margin: float, runtime: RuntimeParams) -> None:
+    missing = {key: part for key, part in parts.items() if not is_valid(key)}
+    if missing:
+        workers = min(runtime.processes, len(missing))
+        with ProcessPoolExecutor(workers, get_context("spawn"), ends_with_parent) as pool:
+            results = pool.map(partial(_align_part, margin=margin), missing, missing.values())
+            list(tqdm(results, "aligning stills", len(missing), unit=f"{AT_ONCE} stills", disable=None))
+
+
+def _align_part(key: str, stills: Stills, margin: float) -> None:
+    part, found = aligned(stills, margin)
+    arrays = {"jpeg": np.frombuffer(b"".join(part.encoded), np.uint8), "end": np.cumsum([len(p) for p in part.encoded])}
+    write_artifact(entry(key), "stills", Artifact(arrays, {"found": found}))
+    seal(entry(key))
 
 
 def train_c3d(

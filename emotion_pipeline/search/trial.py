@@ -13,9 +13,9 @@ from optuna.trial import FrozenTrial, Trial
 from emotion_pipeline.clips import Clip, UserError, labels_of, read_manifest, seen_in_training
 from emotion_pipeline.fingerprint import code_fingerprint, digest, file_sha256
 from emotion_pipeline.fusion.seeds import fuse_seeds
+from emotion_pipeline.machine import STORE_VARIABLE, store_folder
 from emotion_pipeline.metrics import accuracy, predicted_labels
 from emotion_pipeline.params import ModelParams, Params, Section
-from emotion_pipeline.reuse import STORE_VARIABLE, store_folder
 from emotion_pipeline.scorefile import read_scores, rows_of, seed_folder
 from emotion_pipeline.search.grid import Grid, Point, Points, grid_of, with_values
 from emotion_pipeline.temporal.seeds import train_seeds

@@ -1,6 +1,7 @@
 """What a run has left in a clone: finished results, damaged ones, checkpoints."""
 
 import hashlib
+import os
 import re
 from pathlib import Path
 
@@ -25,7 +26,7 @@ def files_of(clone: Path) -> set[tuple[str, int, int, int]]:
 def finished(clone: Path, store: str = ".cache") -> States:
     """Every result in the store that counts as one."""
     results = [p for p in (clone / store).rglob("*") if p.with_suffix(".sha256").is_file() and p.suffix != ".sha256"]
-    return {str(p.relative_to(clone)): (p.stat().st_ino, p.stat().st_mtime_ns) for p in results if ".tmp" not in str(p)}
+    return {os.path.relpath(p, clone): (p.stat().st_ino, p.stat().st_mtime_ns) for p in results if ".tmp" not in str(p)}
 
 
 def damaged(clone: Path, store: str = ".cache") -> list[str]:

@@ -14,9 +14,10 @@ import numpy as np
 from emotion_pipeline.clips import Clip, UserError, write_manifest
 from emotion_pipeline.clipwork import ClipWork
 from emotion_pipeline.failures import write_failures
+from emotion_pipeline.machine import store_folder
 from emotion_pipeline.params import Section, load_params
 from emotion_pipeline.perclip import run_per_clip
-from emotion_pipeline.reuse import kept_once, store_folder
+from emotion_pipeline.reuse import kept_once
 from emotion_pipeline.store import Artifact, read_array
 from tests.attacks.chain import short_chain
 from tests.attacks.tally import Tally

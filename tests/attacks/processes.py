@@ -28,8 +28,8 @@ class Process:
 class Run:
     """A command in a clone, its output in a file. Only processes of its own session are ever looked at or killed."""
 
-    def __init__(self, clone: Clone, *command: str):
-        self.log = clone.folder.parent / "log"
+    def __init__(self, clone: Clone, *command: str, log: str = "log"):
+        self.log = clone.folder.parent / log
         with open(self.log, "wb") as file:
             self.process = subprocess.Popen(
                 command, cwd=clone.folder, env=clone.environment, stdout=file, stderr=file, start_new_session=True

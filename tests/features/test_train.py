@@ -4,6 +4,7 @@ import csv
 import json
 import logging
 import shutil
+from concurrent.futures.process import BrokenProcessPool
 
 import numpy as np
 import pytest
@@ -125,3 +126,10 @@ def test_ready_weights_are_taken_as_they_are(folders, short, runtime, tmp_path):
 def test_what_is_not_there_is_named(changes, message, folders, short, runtime):
     with pytest.raises(UserError, match=message):
         train_vgg(*folders, short.model_copy(update=changes), runtime)
+
+
+def test_a_worker_that_dies_while_stills_are_aligned_costs_no_run(vgg_params, runtime, stills_folder, monkeypatch):
+    pools = iter([MagicMock(side_effect=BrokenProcessPool("killed")), train.ProcessPoolExecutor])
+    monkeypatch.setattr(train, "ProcessPoolExecutor", lambda *how: next(pools)(*how))
+    stills = train.read_stills(stills_folder, ["Training"])
+    assert len(train._aligned_once(stills, 0.15, runtime).encoded) == len(stills.encoded)

@@ -16,8 +16,9 @@ from optuna.trial import TrialState, create_trial
 
 from emotion_pipeline.clips import UserError, write_manifest
 from emotion_pipeline.emotions import EMOTIONS
+from emotion_pipeline.machine import store_folder
 from emotion_pipeline.params import load_params
-from emotion_pipeline.reuse import prune, store_folder
+from emotion_pipeline.prune import prune
 from emotion_pipeline.scorefile import ScoreTable, read_scores, seed_folder, write_scores
 from emotion_pipeline.search import study
 from emotion_pipeline.search.complementary import choose_complementary, dissimilarity

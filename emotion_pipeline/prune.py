@@ -1,0 +1,35 @@
+"""What the store need not keep any more."""
+
+import fcntl
+from pathlib import Path
+
+from emotion_pipeline.keysfile import read_keys
+from emotion_pipeline.machine import STORE_LOCK, locked, store_folder
+
+STAYS = {"search", "locks"}
+"""Folders that no keys file names: searches can be gone on with at any time."""
+
+
+def prune() -> tuple[int, int]:
+    """Remove every entry that no keys file of the working tree names, and every leftover of a killed run.
+
+    Returns the number of files removed and their bytes. Raises UserError while a stage uses the store.
+    """
+    busy = f"{store_folder()}: a stage is at work with these results; prune when it has ended"
+    with locked(store_folder() / STORE_LOCK, fcntl.LOCK_EX | fcntl.LOCK_NB, busy):
+        return _prune(store_folder())
+
+
+def _prune(store: Path) -> tuple[int, int]:
+    used = {key for file in sorted(Path("data/keys").rglob("*.json")) for key in read_keys(file).values()}
+    removed = [0, 0]
+    entries = [path for path in sorted(store.rglob("*")) if path.relative_to(store).parts[0] not in STAYS]
+    for path in entries:
+        if path.is_file() and not used & {path.stem, path.parent.name}:
+            removed[0] += 1
+            removed[1] += path.stat().st_size
+            path.unlink()
+    for folder in reversed(entries):
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+    return removed[0], removed[1]

@@ -1,0 +1,95 @@
+"""A small DVC project of two stages that compute nothing, but run, keep and reuse as all stages do."""
+
+import sys
+import time
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+from emotion_pipeline.clips import Clip, write_manifest
+from emotion_pipeline.clipwork import ClipWork
+from emotion_pipeline.failures import write_failures
+from emotion_pipeline.fingerprint import digest
+from emotion_pipeline.params import RuntimeParams, TrackParams
+from emotion_pipeline.perclip import run_per_clip
+from emotion_pipeline.reuse import made_once
+from emotion_pipeline.stage import run_stage
+from emotion_pipeline.store import Artifact, atomic
+from tests.clone import Clone
+from tests.conftest import REPOSITORY
+
+CLIPS, MEBIBYTES, NETWORK_MEBIBYTES = 8, 50, 60
+
+
+def noise(files: Sequence[Path], params: TrackParams) -> Artifact:
+    """Much that no file system makes smaller."""
+    time.sleep(0.3)
+    data = np.random.default_rng(int(files[0].read_text())).bytes(MEBIBYTES * 2**20)
+    return Artifact({"value": np.frombuffer(data, np.uint8)})
+
+
+def clips(ingest: Path, raw: Path, out: Path, params: TrackParams, runtime: RuntimeParams) -> None:
+    """A per-clip stage."""
+    compute = partial(noise, params=params)
+    run_per_clip(ClipWork(compute, ingest, lambda clip: [raw / clip.path], out, params, runtime))
+
+
+def network(made: Path, out: Path, params: TrackParams, runtime: RuntimeParams) -> None:
+    """A training: three epochs, each with a checkpoint."""
+    data = np.random.default_rng(1).bytes(NETWORK_MEBIBYTES * 2**20)
+
+    def make(folder: Path, checkpoint: Path) -> None:
+        for _ in range(3):
+            time.sleep(0.3)
+            with atomic(checkpoint) as temporary:
+                temporary.write_bytes(data)
+        (folder / "network.safetensors").write_bytes(data)
+
+    key = digest([sorted(path.name for path in made.iterdir()), params.model_dump(mode="json")])
+    made_once(key, out, params.model_dump(mode="json"), __name__, make)
+
+
+def main() -> None:
+    """`clips` or `network`, and its paths."""
+    run_stage({"clips": clips, "network": network}[sys.argv[1]], *sys.argv[2:], section=lambda params: params.track)
+
+
+CODE = "from tests.attacks.stub import main; main()"
+COMMANDS = {"clips": "clips data/ingest data/raw data/clips", "network": "network data/clips data/network"}
+
+
+def new_project(folder: Path) -> Clone:
+    """The project, nothing computed, with a DVC of its own."""
+    project = Clone(folder / "project")
+    project.environment["PYTHONPATH"] = str(REPOSITORY)
+    manifest = [Clip(f"clip_{k}", f"{k}.txt", "train", "happy", "") for k in range(CLIPS)]
+    for name in ("ingest", "raw", "keys"):
+        (project.folder / "data" / name).mkdir(parents=True)
+    for k in range(CLIPS):
+        (project.folder / f"data/raw/{k}.txt").write_text(str(k))
+    write_manifest(project.folder / "data/ingest/clips.csv", manifest)
+    write_failures(project.folder / "data/ingest", {})
+    params = yaml.safe_load((REPOSITORY / "params.yaml").read_text())
+    params["runtime"] |= {"workers": 2}
+    (project.folder / "params.yaml").write_text(yaml.safe_dump(params))
+    stages = {
+        name: {
+            "cmd": f'exec python -c "{CODE}" {arguments}',
+            "deps": arguments.split()[1:-1],
+            "params": ["track"],
+            "outs": [f"data/{name}", f"data/keys/{name}.json"],
+        }
+        for name, arguments in COMMANDS.items()
+    }
+    (project.folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
+    project.run("dvc", "init", "-q", "--no-scm")
+    project.run("dvc", "config", "core.analytics", "false")
+    return project
+
+
+def stage_command(name: str) -> list[str]:
+    """The command of a stage without DVC."""
+    return [sys.executable, "-c", CODE, *COMMANDS[name].split()]
