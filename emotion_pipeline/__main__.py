@@ -74,6 +74,7 @@ def _add_audit(commands: Any) -> None:
     status.set_defaults(run=_status)
     text = "read every output, kept result and file of DVC's cache, and name those that are damaged"
     verify = commands.add_parser("verify", help=text, description=text)
+    verify.add_argument("--remove", action="store_true", help="remove them, to be made or pulled again")
     verify.set_defaults(run=_verify)
     text = "list the clips that a stage could not use, with the reasons"
     failures = commands.add_parser("failures", help=text, description=text)
@@ -95,15 +96,17 @@ def _status(arguments: argparse.Namespace) -> None:
 
 
 def _verify(arguments: argparse.Namespace) -> None:
-    from emotion_pipeline.audit.verify import verify
+    from emotion_pipeline.audit.verify import remove, verify
 
     counts, damaged = verify()
+    if arguments.remove:
+        remove(damaged)
     if arguments.json:
         rows = [{"path": str(d.path), "what": d.what, "remedy": d.remedy} for d in damaged]
         print(json.dumps({"read": counts, "damaged": rows}, indent=1))
     else:
         print(f"read: {', '.join(f'{count} files of {kind}' for kind, count in counts.items())}")
-        print("\n".join([*map(str, damaged), f"{len(damaged)} damaged"]))
+        print("\n".join([*map(str, damaged), f"{len(damaged)} damaged{', removed' if arguments.remove else ''}"]))
     sys.exit(bool(damaged))
 
 

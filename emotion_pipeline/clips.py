@@ -19,7 +19,8 @@ class UserError(ValueError):
 class ClipError(Exception):
     """This one clip cannot be used: a short machine-readable reason and a sentence for a person.
 
-    Reasons in use: `unreadable`, `truncated`, `empty`, `no_sound`, `no_face`, `timeout`, `crash`.
+    Reasons in use: `unreadable`, `truncated`, `empty`, `too_long`, `too_short`, `no_sound`, `no_face`, `timeout`,
+    `crash`, `memory`.
     """
 
     def __init__(self, reason: str, detail: str):

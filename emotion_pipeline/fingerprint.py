@@ -17,6 +17,7 @@ CARRIES_NUMBERS_UNCHANGED = {"emotion_pipeline"} | {
         "clips",
         "clipwork",
         "download",
+        "ending",
         "faces.files",
         "failures",
         "fingerprint",
@@ -26,6 +27,7 @@ CARRIES_NUMBERS_UNCHANGED = {"emotion_pipeline"} | {
         "reuse",
         "stage",
         "store",
+        "workers",
     )
 }
 """Modules that bring arrays from one place to another: an edit there makes no result out of date."""

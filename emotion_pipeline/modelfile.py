@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from emotion_pipeline.clips import UserError
 from emotion_pipeline.store import atomic
 
 Description = Mapping[str, object]
@@ -25,7 +26,10 @@ def write_model(path: Path, tensors: Mapping[str, np.ndarray], description: Desc
 
 
 def read_model(path: Path) -> tuple[dict[str, np.ndarray], Description]:
-    """The tensors and the description that `write_model` wrote."""
-    with safe_open(str(path), framework="numpy") as file:
-        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  # not a mapping
-        return tensors, json.loads(file.metadata()["model"])
+    """The tensors and the description that `write_model` wrote. Raises UserError for any other file."""
+    try:
+        with safe_open(str(path), framework="numpy") as file:
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  # not a mapping
+            return tensors, json.loads(file.metadata()["model"])
+    except (SafetensorError, TypeError, KeyError, ValueError) as error:
+        raise UserError(f"{path}: no model of this pipeline ({error}); `dvc repro` trains it again") from error

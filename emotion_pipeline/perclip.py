@@ -2,30 +2,22 @@
 
 import fcntl
 import logging
-import os
 import shutil
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, as_completed
-from concurrent.futures import TimeoutError as ClipTimeout
 from contextlib import contextmanager
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
-
-from pebble import ProcessExpired, ProcessPool
-from tqdm import tqdm
 
 from emotion_pipeline.clips import ClipError, UserError
 from emotion_pipeline.clipwork import ClipWork
 from emotion_pipeline.failures import Failures, read_failures, require_few_failures, write_failures
 from emotion_pipeline.fingerprint import file_sha256
 from emotion_pipeline.keysfile import note_keys
-from emotion_pipeline.params import RuntimeParams
 from emotion_pipeline.reuse import entry, fill_from_previous_outputs, is_valid, place, seal, sealed_hash
-from emotion_pipeline.stage import ends_with_parent, run_stage
+from emotion_pipeline.stage import run_stage
 from emotion_pipeline.store import Artifact, read_attributes, write_artifact
+from emotion_pipeline.workers import run_each
 
 log = logging.getLogger(__name__)
 
@@ -33,9 +25,6 @@ Compute = Callable[[Sequence[Path]], Artifact]
 
 SPARE_BYTES = 256 * 2**20
 """Room that is left on the disk for whatever else writes to it."""
-
-TRIES = 2
-"""A clip whose worker died (memory, a crash in a decoder) is tried once more."""
 
 
 def run_clip_stage(work: Callable[..., ClipWork], *arguments: str) -> None:
@@ -105,63 +94,16 @@ def _failed_before(work: ClipWork) -> Failures:
 
 def _compute_all(work: ClipWork, keys: Mapping[str, str]) -> Failures:
     """Compute the clips of `keys` into the store, in worker processes; returns those that failed."""
-    failures: Failures = {}
-    todo, runtime = dict(keys), work.runtime
-    if not todo:
-        return failures
-    for variable in ("OMP_NUM_THREADS", "OPENCV_FOR_THREADS_NUM"):
-        os.environ.setdefault(variable, "1")  # one core per worker: the same bytes for any number of workers
-    workers = min(runtime.processes, len(todo))
-    bar = tqdm(total=len(todo), desc=work.stage, unit="clip", file=sys.stderr, disable=None)
-    pool = ProcessPool(workers, initializer=ends_with_parent, context=get_context("spawn"))
-    try:
-        for attempt in range(TRIES):
-            futures: dict[Future[None], str] = {
-                pool.schedule(
-                    _compute_one,
-                    (partial(work.compute, **work.overrides.get(c, {})), c, work.files[c], key),
-                    timeout=runtime.clip_seconds,
-                ): c
-                for c, key in todo.items()
-            }
-            todo = {}
-            for future in as_completed(futures):
-                clip_id = futures[future]
-                error = _error_of(future, clip_id, runtime)
-                if error is not None and error.reason == "crash" and attempt + 1 < TRIES:
-                    todo[clip_id] = keys[clip_id]
-                    continue
-                if error is not None:
-                    failures[clip_id] = error
-                bar.update()
-                bar.set_postfix(failed=len(failures))
-        pool.close()
-    finally:
-        pool.stop()  # does nothing after close; ends the workers at once when interrupted
-        pool.join()
-        bar.close()
-    return failures
+    arguments = {
+        c: (partial(work.compute, **work.overrides.get(c, {})), c, work.files[c], key) for c, key in keys.items()
+    }
+    return run_each(work.stage, _compute_one, arguments, work.runtime)[1]
 
 
 def _compute_one(compute: Compute, clip_id: str, files: Sequence[Path], key: str) -> None:
     path = entry(key)
     write_artifact(path, clip_id, compute(files))
     seal(path)
-
-
-def _error_of(future: Future[None], clip_id: str, runtime: RuntimeParams) -> ClipError | None:
-    try:
-        future.result()
-    except ClipError as error:
-        return error
-    except ClipTimeout:
-        return ClipError("timeout", f"took longer than {runtime.clip_seconds:g} s (runtime.clip_seconds)")
-    except ProcessExpired as error:
-        return ClipError("crash", f"its worker process died (exit status {error.exitcode}) {TRIES} times")
-    except Exception as error:
-        error.add_note(f"while working on clip {clip_id}")
-        raise
-    return None
 
 
 def _fill(out: Path, done: Mapping[str, str], failures: Failures) -> None:

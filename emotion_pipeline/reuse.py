@@ -54,7 +54,7 @@ def is_valid(key: str) -> bool:
     hash_file = path.with_suffix(".sha256")
     if not (path.is_file() and hash_file.is_file()):
         return False
-    if file_sha256(path) == hash_file.read_text(encoding="ascii"):
+    if file_sha256(path).encode() == hash_file.read_bytes():
         return True
     log.warning("%s: damaged (its bytes do not match its SHA-256), made again", path)
     hash_file.unlink(missing_ok=True)
@@ -219,11 +219,9 @@ def _undamaged(kept: Path) -> bool:
     """Whether a trained network is in the store, whole. A damaged one is named."""
     if not kept.is_dir():
         return False
-    files = [file for file in kept.iterdir() if file.suffix != ".sha256"]
-    hashes = [file.with_suffix(".sha256") for file in files]
-    good = bool(files) and all(
-        h.is_file() and h.read_text(encoding="ascii") == file_sha256(f) for f, h in zip(files, hashes, strict=True)
-    )
+    files = {file.with_suffix(".sha256"): file for file in kept.iterdir() if file.suffix != ".sha256"}
+    good = bool(files) and set(files) == set(kept.glob("*.sha256"))
+    good = good and all(h.read_bytes() == file_sha256(f).encode() for h, f in files.items())
     if not good:
         log.warning("%s: damaged, made again", kept)
     return good

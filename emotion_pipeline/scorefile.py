@@ -8,7 +8,8 @@ import h5py
 import numpy as np
 from jaxtyping import Bool, Float
 
-from emotion_pipeline.store import atomic
+from emotion_pipeline.clips import UserError
+from emotion_pipeline.store import atomic, inside
 
 
 @dataclass(frozen=True)
@@ -45,14 +46,19 @@ def write_scores(path: Path, table: ScoreTable) -> None:
 
 
 def read_scores(path: Path) -> ScoreTable:
-    """Read a file made by `write_scores`."""
-    with h5py.File(path, "r") as file:
-        return ScoreTable(
-            clip_ids=tuple(i.decode() for i in file["clip_id"][()]),
-            scores=file["scores"][()],
-            present=file["present"][()],
-            descriptor=file["descriptor"][()] if "descriptor" in file else None,
-        )
+    """Read a file made by `write_scores`. Raises UserError where it is none."""
+    try:
+        with h5py.File(path, "r") as file:
+            return ScoreTable(
+                clip_ids=tuple(i.decode() for i in inside(file, "clip_id")[()]),
+                scores=inside(file, "scores")[()],
+                present=inside(file, "present")[()],
+                descriptor=inside(file, "descriptor")[()] if "descriptor" in file else None,
+            )
+    except FileNotFoundError:
+        raise
+    except (OSError, LookupError, RuntimeError) as error:
+        raise UserError(f"{path}: not a file of scores ({error}); `dvc repro` makes it again") from error
 
 
 def rows_of(table: ScoreTable, clip_ids: Sequence[str]) -> np.ndarray:

@@ -75,12 +75,30 @@ def atomic(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def inside(group: h5py.Group, name: str) -> h5py.Group | h5py.Dataset:
+    """What lies at `name` below a group; unlike `group[name]`, never in another file.
+
+    Raises LookupError where there is nothing, or a link, or a dataset whose bytes lie elsewhere.
+    """
+    item = group
+    for part in name.split("/"):
+        link = item.get(part, getlink=True)
+        if link is None:
+            raise LookupError(f"{item.name} has no `{part}`, part of `{name}`")
+        if not isinstance(link, h5py.HardLink):
+            raise LookupError(f"`{name}` is a link ({type(link).__name__}), which is not followed")
+        item = item[part]
+    if isinstance(item, h5py.Dataset) and (item.is_virtual or item.external):
+        raise LookupError(f"the numbers of `{item.name}` lie in another file, which is not read")
+    return item
+
+
 def read_array(path: Path, name: str) -> np.ndarray:
     """One dataset of an artifact. Raises ClipError (`unreadable`) naming the file where it cannot be had."""
     try:
         with h5py.File(path, "r") as file:
-            return np.asarray(file[name][()])
-    except (OSError, KeyError) as error:
+            return np.asarray(inside(file, name)[()])
+    except (OSError, LookupError) as error:
         raise ClipError("unreadable", f"{path}: cannot read `{name}` ({error})") from error
 
 

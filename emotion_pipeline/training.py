@@ -106,7 +106,8 @@ def fit(
             _save(checkpoint, model, optimizer, history, best, best_epoch, state)
     model.load_state_dict(state)
     model.eval()
-    log.info("best epoch %d of %d, val loss %.4f", best_epoch + 1, len(history), best[1])
+    found = f"best epoch {best_epoch + 1} of {len(history)}, val loss {best[1]:.4f}"
+    log.info("%s", found if val_batches else f"{len(history)} epochs, none on val")
     return history
 
 

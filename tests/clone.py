@@ -70,6 +70,10 @@ class Clone:
         assert run.returncode == status, run.stdout[-3000:] + run.stderr[-3000:]
         return run.stdout + run.stderr
 
+    def command(self, *words: str, status: int = 0) -> str:
+        """Run a command of `python -m emotion_pipeline`."""
+        return self.run(sys.executable, "-m", "emotion_pipeline", *words, status=status)
+
     def repro(self) -> str:
         return self.run("dvc", "repro")
 

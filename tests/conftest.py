@@ -1,5 +1,6 @@
 """Generated clips and parameters, so that everything runs on a CPU in a minute or two."""
 
+import shutil
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -82,3 +83,19 @@ def make_video() -> Callable[..., Path]:
 def grey_steps() -> np.ndarray:
     """Twelve pictures, each a little lighter than the one before: 10, 30, 50 ..."""
     return np.stack([np.full((48, 64, 3), 10 + 20 * k, np.uint8) for k in range(12)])
+
+
+@pytest.fixture(scope="session")
+def first(tmp_path_factory):
+    """A clone in which everything has run once, on a copy of its sample data set that may be added to."""
+    from tests.clone import new_clone
+
+    clone = new_clone(tmp_path_factory.mktemp("first") / "clone")
+    clone.run("dvc", "repro", "sample")
+    shutil.copytree(clone.folder / "data/raw/sample", clone.folder / "data/raw/clips")
+    clone.first_output = clone.repro()
+    clone.run("dvc", "remote", "add", "-q", "-d", "origin", str(clone.folder.parent / "remote"))
+    clone.run("dvc", "push", "-q")
+    clone.run("git", "add", "-A")
+    clone.run("git", "commit", "-qm", "First run")
+    return clone

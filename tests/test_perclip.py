@@ -44,6 +44,8 @@ def scaled(files: Sequence[Path], params: Factor, log: Path, plus: float = 0.0) 
         os._exit(9)
     if text == "sleep":
         time.sleep(60)
+    if text == "huge":
+        np.zeros(2**50)
     if text == "bug":
         raise KeyError("bug")
     return Artifact({"value": np.array([float(text) * params.factor + plus])}, {"factor": params.factor})
@@ -173,6 +175,12 @@ def test_a_clip_that_takes_too_long_is_ended(place):
     (place.raw / "b.txt").write_text("sleep")
     assert place(clip_seconds=3.0)[1] == "scaled: 4 clips: 3 computed, 0 reused, 1 failed"
     assert read_failures(place.out)["b"].reason == "timeout"
+
+
+def test_a_clip_that_memory_does_not_suffice_for_is_listed(place):
+    (place.raw / "b.txt").write_text("huge")
+    assert place()[1] == "scaled: 4 clips: 3 computed, 0 reused, 1 failed"
+    assert read_failures(place.out)["b"].reason == "memory"
 
 
 def test_a_mistake_in_the_code_is_no_failed_clip(place):

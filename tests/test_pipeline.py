@@ -17,20 +17,6 @@ from tests.clone import ENSEMBLES, METHODS, MODELS, PER_CLIP, Clone, new_clone
 pytestmark = pytest.mark.filterwarnings("ignore")  # DVC's own
 
 
-@pytest.fixture(scope="module")
-def first(tmp_path_factory) -> Clone:
-    """A clone in which everything has run once, on a copy of its sample data set that may be added to."""
-    clone = new_clone(tmp_path_factory.mktemp("first") / "clone")
-    clone.run("dvc", "repro", "sample")
-    shutil.copytree(clone.folder / "data/raw/sample", clone.folder / "data/raw/clips")
-    clone.first_output = clone.repro()
-    clone.run("dvc", "remote", "add", "-q", "-d", "origin", str(clone.folder.parent / "remote"))
-    clone.run("dvc", "push", "-q")
-    clone.run("git", "add", "-A")
-    clone.run("git", "commit", "-qm", "First run")
-    return clone
-
-
 def test_every_stage_has_run_and_left_its_report(first):
     metrics = json.loads((first.folder / "reports/metrics.json").read_text())
     assert set(metrics["temporal"]) | set(metrics["baseline"]) == set(MODELS)

@@ -4,6 +4,7 @@ import json
 import subprocess
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from graphlib import TopologicalSorter
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -38,25 +39,26 @@ def explain(path: Path, number: str = "") -> dict[str, Any]:
     result |= {"as_in_dvc_lock": _as_recorded(path, lock[stage]), "commit": _commit()}
     if number:
         result |= {"number": number, "value": _value(path, number)}
-        stage = _trained_by(number, lock) or stage
-    names = [name for name in lock if name in _behind(stage, lock, writers)]
+        trained = _trained_by(number, lock)
+        names = [*_behind(trained, lock, writers), stage] if trained else _behind(stage, lock, writers)
+    else:
+        names = _behind(stage, lock, writers)
     result |= {"clips": _clips(), "weights": _weights(lock, names)}
     result["stages"] = {name: _stage(lock[name]) for name in reversed(names)}
     return result
 
 
-def _behind(stage: str, lock: Mapping[str, Any], writers: Mapping[Path, str]) -> set[str]:
-    """The stage and all whose outputs it is made from, directly or not."""
-    found: set[str] = set()
+def _behind(stage: str, lock: Mapping[str, Any], writers: Mapping[Path, str]) -> list[str]:
+    """All stages whose outputs it is made from, directly or not, and itself: each after those that it reads from."""
+    before: dict[str, set[str]] = {}
     waiting = [stage]
     while waiting:
         name = waiting.pop()
-        if name in found:
-            continue
-        found.add(name)
-        for dep in lock[name].get("deps", []):
-            waiting += [writer for out, writer in writers.items() if _overlap(Path(dep["path"]), out)]
-    return found
+        if name not in before:
+            deps = [Path(dep["path"]) for dep in lock[name].get("deps", [])]
+            before[name] = {writer for out, writer in writers.items() if any(_overlap(dep, out) for dep in deps)}
+            waiting += before[name]
+    return list(TopologicalSorter(before).static_order())
 
 
 def _overlap(a: Path, b: Path) -> bool:
@@ -138,6 +140,7 @@ def as_text(result: Mapping[str, Any]) -> str:
     if not result["as_in_dvc_lock"]:
         lines.append("CHANGED since the stage wrote it: what follows explains another file; run `dvc repro`")
     lines.append(f"commit of dvc.lock: {result['commit'] or 'none: dvc.lock has changes that are not committed'}")
+    lines.append("answer for every clip: reports/predictions.csv")
     lines.append("clips: " + ", ".join(f"{key} {value}" for key, value in result["clips"].items()))
     weights = [f"{file} (sha256 {sha})" for file, sha in result["weights"].items()]
     lines.append("published weights: " + (", ".join(weights) or "none"))

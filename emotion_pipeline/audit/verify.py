@@ -3,7 +3,8 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
+import shutil
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -18,6 +19,7 @@ from emotion_pipeline.clips import UserError
 from emotion_pipeline.fingerprint import file_sha256
 from emotion_pipeline.keysfile import read_keys
 from emotion_pipeline.reuse import cache_folder, cached_object, entry, store_folder
+from emotion_pipeline.store import inside
 
 AGAIN = "made again when it is next needed"
 
@@ -57,6 +59,15 @@ def verify() -> tuple[dict[str, int], list[Damage]]:
         if problem:
             found.setdefault(check.path, Damage(check.path, problem, check.remedy))
     return counts, [found[path] for path in sorted(found)]
+
+
+def remove(damaged: Iterable[Damage]) -> None:
+    """Remove damaged files, so that they are made or pulled again: of a trained network in the store all files."""
+    trained = store_folder() / "trained"
+    for path in (damage.path for damage in damaged):
+        if trained in path.parents:
+            shutil.rmtree(path.parent, ignore_errors=True)
+        path.unlink(missing_ok=True)
 
 
 def _outputs() -> Iterator[Check]:
@@ -106,14 +117,16 @@ def content_problem(path: Path) -> str:
             broken: list[str] = []
             file.visititems(lambda name, item: broken.extend(_broken(name, item)))
             return "; ".join(broken)
-    except (OSError, RuntimeError, KeyError) as error:
+    except (OSError, RuntimeError, LookupError) as error:
         return f"cannot be read ({error})"
 
 
 def _broken(name: str, item: h5py.Dataset | h5py.Group) -> Iterator[str]:
     if isinstance(item, h5py.Dataset):
-        values = item[()]
-        if name != "scores" and np.issubdtype(item.dtype, np.floating) and not np.isfinite(values).all():
+        values = inside(item.file, name)[()]
+        if name != "present" and "present" in item.parent:  # NaN stands for a clip without the modality
+            values = values[inside(item.file, "present")[()]]
+        if np.issubdtype(item.dtype, np.floating) and not np.isfinite(values).all():
             yield f"`{name}` has values that are no numbers"
 
 
@@ -144,8 +157,8 @@ def _unsealed(path: Path) -> str:
 
 def _unlike(kept: Path, path: Path) -> str:
     try:
-        return "" if file_sha256(path) == kept.read_text(encoding="ascii") else "its bytes do not match its SHA-256"
-    except (OSError, UnicodeDecodeError):
+        return "" if file_sha256(path).encode() == kept.read_bytes() else "its bytes do not match its SHA-256"
+    except OSError:
         return "its SHA-256 is not there"
 
 

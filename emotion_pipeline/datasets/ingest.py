@@ -8,12 +8,13 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from emotion_pipeline.clips import Clip, ClipError, UserError, class_table, write_manifest
+from emotion_pipeline.clips import Clip, UserError, class_table, write_manifest
 from emotion_pipeline.datasets.layouts import LAYOUTS
-from emotion_pipeline.failures import Failures, require_few_failures, write_failures
+from emotion_pipeline.failures import require_few_failures, write_failures
 from emotion_pipeline.fingerprint import file_sha256
 from emotion_pipeline.media import probe
 from emotion_pipeline.params import IngestParams, RuntimeParams
+from emotion_pipeline.workers import run_each
 
 log = logging.getLogger(__name__)
 
@@ -30,14 +31,8 @@ def ingest(root: Path, out: Path, params: IngestParams, runtime: RuntimeParams) 
         raise UserError(f"{root}: no such folder (ingest.root); point ingest.root at the data set's folder")
     rows = sorted(LAYOUTS[params.dataset](root, params), key=lambda clip: clip.clip_id)
     _check(rows, root, params)
-    failures: Failures = {}
-    clips = []
-    for row in rows:
-        try:
-            clips.append(_measured(row, root))
-        except ClipError as error:
-            failures[row.clip_id] = error
-            clips.append(row)
+    measured, failures = run_each("ingest", _measured, {row.clip_id: (row, root) for row in rows}, runtime)
+    clips = [measured.get(row.clip_id, row) for row in rows]
     write_manifest(_folder(out) / "clips.csv", clips)
     write_failures(out, failures)
     classes = pd.DataFrame(class_table(clips)).set_index("class")

@@ -104,7 +104,8 @@ LAYOUTS: dict[str, Callable[[Path, IngestParams], Iterator[Clip]]] = {
 
 
 def _videos(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in VIDEO_SUFFIXES and p.is_file())
+    """By name alone: a link to nowhere is a clip that cannot be read, not one that is not there."""
+    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in VIDEO_SUFFIXES and not p.is_dir())
 
 
 def _below(root: Path, path: Path) -> str:

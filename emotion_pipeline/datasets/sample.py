@@ -28,8 +28,8 @@ from emotion_pipeline.clips import SPLITS
 from emotion_pipeline.datasets.film import FPS, Film, Plan, film, still
 from emotion_pipeline.datasets.movie import write_movie
 from emotion_pipeline.emotions import EMOTIONS
+from emotion_pipeline.ending import ends_with_parent
 from emotion_pipeline.params import SampleParams
-from emotion_pipeline.stage import ends_with_parent
 from emotion_pipeline.store import Artifact, Value, atomic, write_artifact
 
 ODD_CLIPS = (

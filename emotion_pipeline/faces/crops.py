@@ -11,6 +11,7 @@ from jaxtyping import UInt8
 
 from emotion_pipeline.clips import ClipError
 from emotion_pipeline.faces.warp import FACE_SIDE
+from emotion_pipeline.store import inside
 
 JPEG = [cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
 """Quality 95 with the colours at full resolution: an eighth of the bytes, a mean error of about 1 in 255."""
@@ -52,12 +53,12 @@ def read_faces(path: Path, pixels: int = FACE_SIDE, rows: slice = EVERY) -> UInt
     try:
         with h5py.File(path, "r") as file:
             if "faces" in file:
-                faces = iter(file["faces"][rows])
+                faces = iter(inside(file, "faces")[rows])
             else:
-                bounds = list(pairwise(file["faces_offset"][()]))[rows]
-                faces = (_decode(file["faces_jpeg"][a:b]) for a, b in bounds)
+                bounds, jpeg = list(pairwise(inside(file, "faces_offset")[()]))[rows], inside(file, "faces_jpeg")
+                faces = (_decode(jpeg[a:b]) for a, b in bounds)
             return np.array([_resized(face, pixels) for face in faces], np.uint8).reshape(-1, pixels, pixels, 3)
-    except (OSError, KeyError, ValueError, cv2.error) as error:
+    except (OSError, LookupError, ValueError, cv2.error) as error:
         raise ClipError("unreadable", f"{path}: cannot read its faces ({error})") from error
 
 

@@ -101,4 +101,7 @@ def _scaled(picture: Picture, scale: int | float) -> UInt8[np.ndarray, "y x 3"]:
     if scale == 1:
         return picture
     method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    if min(picture.shape[:2]) * scale < 1:  # nothing would be left of a side
+        height, width = (max(1, round(side * scale)) for side in picture.shape[:2])
+        return cv2.resize(picture, (width, height), interpolation=method)
     return cv2.resize(picture, None, fx=scale, fy=scale, interpolation=method)

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from emotion_pipeline.clips import UserError
+from emotion_pipeline.store import inside
 
 Layout = Literal["torch", "mmaction2", "keras", "keras_in_order"]
 
@@ -78,13 +79,15 @@ def _keras_layers(path: Path) -> dict[str, list[np.ndarray]]:
     """The arrays of every layer that has some; layers and arrays in the order that Keras wrote into attributes."""
     try:
         with h5py.File(path, "r") as file:
-            root = file if "layer_names" in file.attrs else _inside(path, file, "model_weights")
-            groups = {name: _inside(path, root, name) for name in _names(root, "layer_names")}
+            root = file if "layer_names" in file.attrs else inside(file, "model_weights")
+            groups = {name: inside(root, name) for name in _names(root, "layer_names")}
             arrays = {k: [_array(path, g, name) for name in _names(g, "weight_names")] for k, g in groups.items()}
     except UserError:
         raise
-    except (OSError, LookupError, RuntimeError, TypeError, ValueError) as error:
+    except (OSError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise UserError(f"{path}: not a Keras file of weights ({error}); download it again") from error
+    except LookupError as error:
+        raise UserError(f"{path}: {error}; download it again") from error
     return {name: found for name, found in arrays.items() if found}
 
 
@@ -92,24 +95,8 @@ def _names(group: h5py.Group, attribute: str) -> list[str]:
     return [name.decode() if isinstance(name, bytes) else str(name) for name in group.attrs[attribute]]
 
 
-def _inside(path: Path, group: h5py.Group, name: str) -> h5py.Group | h5py.Dataset:
-    """What lies at `name` below a group; unlike `group[name]`, never in another file."""
-    for part in name.split("/"):
-        link = group.get(part, getlink=True)
-        if link is None:
-            raise UserError(f"{path}: {group.name} has no `{part}`, part of `{name}`; download it again")
-        if not isinstance(link, h5py.HardLink):
-            raise UserError(
-                f"{path}: `{name}` is a link ({type(link).__name__}), which is not followed; download it again"
-            )
-        group = group[part]
-    return group
-
-
 def _array(path: Path, group: h5py.Group, name: str) -> np.ndarray:
-    data = _inside(path, group, name)
-    if data.is_virtual or data.external:
-        raise UserError(f"{path}: the numbers of `{data.name}` lie in another file, which is not read")
+    data = inside(group, name)
     if data.dtype.kind != "f" or data.nbytes > path.stat().st_size:
         raise UserError(
             f"{path}: `{data.name}`: expected floating-point numbers, no more than the file has bytes,"

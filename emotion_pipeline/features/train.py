@@ -12,13 +12,13 @@ import numpy as np
 from tqdm import tqdm
 
 from emotion_pipeline.clips import UserError, labels_of, read_manifest
+from emotion_pipeline.ending import ends_with_parent
 from emotion_pipeline.features import finetune
 from emotion_pipeline.features.stills import Stills, aligned, hold_out, read_classes, read_stills, stills_of_tracks
 from emotion_pipeline.fingerprint import code_fingerprint, digest, file_sha256
 from emotion_pipeline.keysfile import input_sha256
 from emotion_pipeline.params import FinetuneC3dParams, FinetuneVggParams, RuntimeParams
 from emotion_pipeline.reuse import entry, is_valid, made_once, seal
-from emotion_pipeline.stage import ends_with_parent
 from emotion_pipeline.store import Artifact, read_array, read_attributes, write_artifact
 from emotion_pipeline.training import Epoch, write_rows
 

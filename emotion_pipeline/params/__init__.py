@@ -188,10 +188,10 @@ def load_params(path: Path = Path("params.yaml")) -> Params:
         return Params.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; run the stages from the repository's root") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: not valid YAML ({error})") from error
     except ValidationError as error:
         raise UserError("\n".join(f"{path}: {_line(e)}" for e in error.errors())) from None
+    except (yaml.YAMLError, ValueError) as error:  # bytes that are no text, numbers of thousands of digits
+        raise UserError(f"{path}: not valid YAML ({error})") from error
 
 
 def _line(error) -> str:  # type: ignore[no-untyped-def]  # pydantic's ErrorDetails

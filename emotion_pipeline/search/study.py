@@ -17,11 +17,11 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from emotion_pipeline.clips import UserError
+from emotion_pipeline.ending import ends_with_parent
 from emotion_pipeline.params import Scalar
 from emotion_pipeline.scorefile import seed_folder
 from emotion_pipeline.search.grid import choice
 from emotion_pipeline.search.trial import Search, forget, judged, run_trial, trial_folder
-from emotion_pipeline.stage import ends_with_parent
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tests.attacks.tally import Tally
 
-ATTACKS: tuple[str, ...] = ("sharing",)
+ATTACKS = ("sharing", "interruption", "damage", "videos", "hostile")
 """Modules of this package, each with `attack(folder, quick)`, which yields its tallies."""
 
 

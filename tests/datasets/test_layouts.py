@@ -1,11 +1,14 @@
 """Folders of several data sets -> the same manifest rows; wrong ones refused by name."""
 
+import os
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from emotion_pipeline.clips import UserError, class_table, labels_of, read_manifest
+from emotion_pipeline.clips import Clip, UserError, class_table, labels_of, read_manifest
+from emotion_pipeline.datasets import ingest as module
 from emotion_pipeline.datasets.ingest import ingest
 from emotion_pipeline.datasets.layouts import LAYOUTS
 from emotion_pipeline.failures import read_failures
@@ -135,6 +138,38 @@ def test_unreadable_files_stay_in_the_manifest_and_are_listed(tmp_path, runtime,
     assert reasons == {"val-sad-broken": "unreadable", "val-sad-nothing": "empty"}
     with pytest.raises(UserError, match=r"ingest: 2 of 3 clips failed, limit 50%"):
         ingest(tmp_path / "raw", out, settings("folder"), runtime.model_copy(update={"max_failed": 0.5}))
+
+
+def test_a_link_to_nowhere_and_a_pipe_are_listed_and_a_folder_is_no_clip(tmp_path, runtime):
+    (tmp_path / "raw/train/happy/folder.mp4").mkdir(parents=True)
+    (tmp_path / "raw/train/happy/link.mp4").symlink_to("nowhere")
+    os.mkfifo(tmp_path / "raw/train/happy/pipe.mp4")
+    ingest(tmp_path / "raw", tmp_path / "out", settings("folder"), runtime)
+    assert {clip_id: str(error) for clip_id, error in read_failures(tmp_path / "out").items()} == {
+        "train-happy-link": "unreadable: link.mp4: no such file",
+        "train-happy-pipe": "unreadable: pipe.mp4: is not an ordinary file",
+    }
+
+
+def bad_decoder(row: Clip, root: Path) -> Clip:
+    if "dies" in row.path:
+        os.kill(os.getpid(), 11)
+    if "hangs" in row.path:
+        time.sleep(60)
+    return replace(row, frames=3)
+
+
+def test_a_decoder_that_dies_or_hangs_at_ingest_costs_its_clip_only(tmp_path, runtime, monkeypatch):
+    monkeypatch.setattr(module, "_measured", bad_decoder)
+    tree(tmp_path / "raw", "test/dies.mp4", "test/good.mp4", "test/hangs.mp4")
+    ingest(tmp_path / "raw", tmp_path / "out", settings("folder"), runtime.model_copy(update={"clip_seconds": 5.0}))
+    assert [clip.frames for clip in read_manifest(tmp_path / "out/clips.csv")] == [0, 3, 0]
+    failures = read_failures(tmp_path / "out")
+    assert {clip_id: error.reason for clip_id, error in failures.items()} == {
+        "test-dies": "crash",
+        "test-hangs": "timeout",
+    }
+    assert all(clip_id in error.detail for clip_id, error in failures.items())
 
 
 def test_class_table_counts_every_clip_once(tmp_path):

@@ -8,7 +8,7 @@ from skimage.data import astronaut
 
 from emotion_pipeline.faces.boxes import box_iou, moved_box
 from emotion_pipeline.faces.centerface import CenterFace, centerface_file
-from emotion_pipeline.faces.detect import DETECTORS
+from emotion_pipeline.faces.detect import DETECTORS, find_faces
 from tests.conftest import SHARED
 
 YUNET = SHARED / "models/face_detection_yunet_2023mar.onnx"
@@ -44,6 +44,14 @@ def test_a_face_is_found_where_it_is_and_none_in_a_grey_wall(search, name):
         assert (points < boxes[0, 2:4]).all()
         as_hog = moved_box(boxes[0, :4].astype(float), *DETECTORS[name].box)
         assert box_iou(as_hog[None], (HOG + np.tile(moved, 2))[None])[0, 0] > 0.6
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 100), (4000, 3)])
+def test_a_side_that_the_scale_leaves_nothing_of_has_one_pixel(params, runtime, shape):
+    settings = params.detect.model_copy(update={"scale": 0.1})
+    cpu = runtime.model_copy(update={"device": "cpu"})
+    (boxes,) = find_faces([np.full((*shape, 3), 128, np.uint8)], centerface_file(), settings, cpu)
+    assert boxes.shape == (0, 5)
 
 
 @pytest.mark.parametrize("name", THRESHOLDS)
