@@ -2,7 +2,8 @@
 
 The real pipeline in a clone in FOLDER, its per-clip stages with their real code around a function that writes random
 numbers of the real sizes instead of running networks; the other stages are replaced by ones with the same inputs and
-outputs that write a few bytes. Prints a table; `--faces` scales the face sequences, the largest part, to the disk.
+outputs that write a few bytes. Prints a table; `--share` fits the sizes to the disk: six times
+the results must have room.
 """
 
 import argparse
@@ -55,9 +56,8 @@ def without_networks(work: Callable[..., ClipWork]) -> Callable[..., ClipWork]:
 
     def stub(*arguments: object) -> ClipWork:
         own = work(*arguments)
-        shapes = dict(SHAPES[own.stage])
-        if own.stage == "track":
-            shapes["faces"] = (int(shapes["faces"][0] * float(Path("faces").read_text())),)
+        share = float(Path("share").read_text())
+        shapes = {name: (max(round(share * n), 1), *more) for name, (n, *more) in SHAPES[own.stage].items()}
         return replace(own, compute=partial(random_numbers, shapes=shapes))
 
     return stub
@@ -71,18 +71,19 @@ def small_files(outs: Sequence[str]) -> str:
     return f"mkdir -p {' '.join(folders)} && for file in {' '.join(files)}; do echo '{{}}' > $file; done"
 
 
-def prepare(folder: Path, clips: int, faces: float) -> Clone:
+def prepare(folder: Path, clips: int, share: float) -> Clone:
     """The clone: clips that are one generated video with different bytes at their end, stages without networks."""
     clone = new_clone(folder / "a")
+    clone.limit_s = 7200
     clone.run("dvc", "repro", "-q", "sample")
     video = next((clone.folder / "data/raw/sample/clips").glob("test_*.mp4")).read_bytes()
     raw, rng = clone.folder / "data/raw/clips", np.random.default_rng(1)
     raw.mkdir()
     for i in range(clips):
-        write_video(raw / f"clip_{i:04d}.mp4", video, rng)
+        write_video(raw / f"clip_{i:04d}.mp4", video, rng, share)
     rows = [f"clip_{i:04d}.mp4,{('train', 'val', 'test')[i % 3]},happy,s{i % 100}" for i in range(clips)]
     (raw / "clips.csv").write_text("\n".join(["path,split,label,subject", *rows]) + "\n")
-    (clone.folder / "faces").write_text(str(faces))
+    (clone.folder / "share").write_text(str(share))
     clone.edit("ingest", "min_clips", value=clips)
     for script in {stage.split("_c3d_")[0] + ("_c3d" if "_c3d_" in stage else "") for stage in PER_CLIP}:
         file = clone.folder / "stages" / f"{script}.py"
@@ -101,9 +102,9 @@ def prepare(folder: Path, clips: int, faces: float) -> Clone:
     return clone
 
 
-def write_video(path: Path, video: bytes, rng: np.random.Generator) -> None:
+def write_video(path: Path, video: bytes, rng: np.random.Generator, share: float) -> None:
     """The video with a last MP4 box of random bytes, so that the file has the size of an AFEW clip."""
-    size = max(VIDEO_BYTES - len(video), 64)
+    size = max(round(share * VIDEO_BYTES) - len(video), 64)
     path.write_bytes(video + size.to_bytes(4, "big") + b"free" + rng.bytes(size - 8))
 
 
@@ -142,9 +143,9 @@ def changed_run(clone: Clone) -> tuple[str, str]:
     return f"{end - first:.1f} | {processor_seconds() - used:.1f} |", parts
 
 
-def measure(folder: Path, clips: int, faces: float) -> Iterator[str]:
+def measure(folder: Path, clips: int, share: float) -> Iterator[str]:
     """Rows of the table."""
-    a = prepare(folder, clips, faces)
+    a = prepare(folder, clips, share)
     yield f"first run | {cost(a, 'dvc', 'repro')} |"
     a.run("git", "add", "-A")
     a.run("git", "commit", "-qm", "First run")
@@ -154,17 +155,17 @@ def measure(folder: Path, clips: int, faces: float) -> Iterator[str]:
     yield f"`dvc status`, nothing to do | {cost(a, 'dvc', 'status', times=3)}"
     yield f"push of everything | {cost(a, 'dvc', 'push', '-q')} {size_of(remote) / 1e9:.2f} GB"
     yield f"push of nothing | {cost(a, 'dvc', 'push', '-q')}"
-    b = Clone(folder / "b")
+    b = Clone(folder / "b", limit_s=7200)
     a.run("git", "clone", "-q", ".", str(b.folder))
     yield f"pull of everything | {cost(b, 'dvc', 'pull', '-q')}"
     yield f"pull of nothing | {cost(b, 'dvc', 'pull', '-q')}"
     for attempt in range(2):
         name = f"clip_{7 + attempt:04d}"
         clip = data / "raw/clips" / f"{name}.mp4"
-        write_video(clip, clip.read_bytes()[: -VIDEO_BYTES // 2], np.random.default_rng(attempt + 99))
+        clip.write_bytes(clip.read_bytes()[:-8] + f"change {attempt}".encode())
         taken, parts = changed_run(a)
         yield f"`dvc repro`, one changed clip | {taken} {parts}"
-        own = sum((data / stage / f"{name}.h5").stat().st_size for stage in PER_CLIP) + VIDEO_BYTES
+        own = sum((data / stage / f"{name}.h5").stat().st_size for stage in PER_CLIP) + clip.stat().st_size
         before, held = size_of(remote), size_of(b.folder / ".dvc/cache")
         taken = cost(a, "dvc", "push", "-q")
         sent = (size_of(remote) - before) / 1e6
@@ -181,12 +182,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scale", description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--clips", type=int, default=1800)
-    parser.add_argument(
-        "--faces", type=float, default=1.0, help="size of the face sequences, as a share of the real one"
-    )
+    parser.add_argument("--share", type=float, default=1.0, help="size of all results, as a share of the real one")
     arguments = parser.parse_args()
     print("| | s by the clock | s of the processors | |\n|---|--:|--:|---|")
-    for row in measure(arguments.folder.absolute(), arguments.clips, arguments.faces):
+    for row in measure(arguments.folder.absolute(), arguments.clips, arguments.share):
         print(f"| {row} |", flush=True)
 
 

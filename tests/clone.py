@@ -56,8 +56,8 @@ def small(params: dict) -> dict:
 class Clone:
     """A clone of this repository's working tree in a folder of its own."""
 
-    def __init__(self, folder: Path):
-        self.folder = folder
+    def __init__(self, folder: Path, limit_s: float = 540):
+        self.folder, self.limit_s = folder, limit_s
         self.environment = {k: v for k, v in os.environ.items() if not k.startswith(("DVC_", "EMOTION_PIPELINE_"))}
         self.environment["PATH"] = f"{Path(sys.executable).parent}:{self.environment['PATH']}"
         self.environment["DVC_SITE_CACHE_DIR"] = str(folder.parent / "site")
@@ -65,8 +65,9 @@ class Clone:
     def run(self, *command: str, status: int = 0) -> str:
         """Run a command in the clone; its whole output. Fails where the exit status is another."""
         run = subprocess.run(
-            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=540, check=False
-        )
+            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, check=False,
+            timeout=self.limit_s,
+        )  # fmt: skip
         assert run.returncode == status, run.stdout[-3000:] + run.stderr[-3000:]
         return run.stdout + run.stderr
 
@@ -96,14 +97,14 @@ class Clone:
         stages = yaml.safe_load((self.folder / "dvc.lock").read_text())["stages"]
         return {out["path"]: out["md5"] for stage in stages.values() for out in stage.get("outs", [])}
 
-    def add_clip(self) -> None:
+    def add_clip(self, name: str = "added") -> None:
         """One more clip, without a label and in no split."""
         raw = self.folder / "data/raw/clips"
         first = sorted(p for p in raw.rglob("*") if p.suffix in {".mp4", ".avi", ".mkv"} and "odd" not in p.name)[0]
         # Other bytes, same pictures: a second MP4 box or some bytes behind the last packet change the file's hash.
-        (raw / f"added{first.suffix}").write_bytes(first.read_bytes() + b"\0\0\0\x08free")
+        (raw / f"{name}{first.suffix}").write_bytes(first.read_bytes() + b"\0\0\0\x08free")
         with open(raw / "clips.csv", "a") as table:
-            table.write(f"added,added{first.suffix},,,\n")
+            table.write(f"{name},{name}{first.suffix},,,\n")
 
 
 def new_clone(folder: Path) -> Clone:

@@ -12,7 +12,7 @@ import yaml
 from dvc.repo import Repo
 
 from emotion_pipeline.report.paper import title_of
-from tests.clone import ENSEMBLES, METHODS, MODELS, PER_CLIP, Clone, new_clone
+from tests.clone import ENSEMBLES, METHODS, MODELS, PER_CLIP, new_clone
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # DVC's own
 
@@ -145,18 +145,6 @@ def test_the_same_run_in_another_folder_gives_equal_bytes(first, tmp_path):
     other.edit("runtime", "workers", value=1)
     other.repro()
     assert other.outputs() == first.outputs()
-
-
-def test_an_added_clip_costs_its_own_work_also_where_everything_was_only_pulled(first, tmp_path):
-    colleague = Clone(tmp_path / "colleague")
-    first.run("git", "clone", "-q", ".", str(colleague.folder))
-    colleague.run("dvc", "pull", "-q")  # the clips themselves came with git
-    colleague.add_clip()
-    summaries = colleague.summaries(colleague.repro())
-    assert set(summaries) == set(PER_CLIP)
-    for stage, counts in summaries.items():
-        assert counts.startswith("1 computed, "), (stage, counts)
-        assert counts.endswith(" 0 failed"), (stage, counts)
 
 
 def test_an_added_clip_costs_its_own_work(first):

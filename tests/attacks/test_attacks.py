@@ -5,13 +5,23 @@ from importlib import import_module
 import pytest
 
 from tests.attacks.__main__ import ATTACKS
+from tests.attacks.sharing import told
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # DVC's own
-@pytest.mark.parametrize("name", ATTACKS)
+@pytest.mark.parametrize("name", [name for name in ATTACKS if name != "sharing"])
 def test_everything_is_survived(name, tmp_path):
     tallies = list(import_module(f"tests.attacks.{name}").attack(tmp_path, True))
     assert [(tally.test, problem) for tally in tallies for problem in tally.broken] == []
     assert tallies
     assert all(tally.tries for tally in tallies)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_results_are_shared_over_a_folder(first, tmp_path):
+    """As the attack `sharing` has it, without computing everything once more."""
+    tally = told(tmp_path, first, "folder")
+    assert tally.broken == []
+    assert tally.tries == 7
