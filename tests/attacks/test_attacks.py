@@ -12,6 +12,10 @@ from tests.attacks.__main__ import ATTACKS
 @pytest.mark.parametrize("name", ATTACKS)
 def test_everything_is_survived(name, tmp_path):
     tallies = list(import_module(f"tests.attacks.{name}").attack(tmp_path, True))
-    assert [(tally.test, problem) for tally in tallies for problem in tally.broken] == []
+    problems = [(tally.test, problem) for tally in tallies for problem in tally.broken]
+    untried = [problem for _, problem in problems if problem.startswith("not tried")]
+    assert len(problems) == len(untried), problems
+    if untried:  # no right to mount a small disk
+        pytest.skip(f"{len(untried)} of {len(tallies)} {untried[0]}")
     assert tallies
     assert all(tally.tries for tally in tallies)
