@@ -168,3 +168,16 @@ def test_no_folder_that_a_stage_depends_on_is_there_before_its_files():
     held = {dep for dep in deps for file in files.split() if file.startswith(f"{dep}/")}
     own = {f"data/weights/{network}" for network in ("faces", "vgg_face", "c3d")}
     assert held == own | {"data/leave_one_out"}
+
+
+def test_make_repro_starts_where_a_killed_dvc_left_its_lock_file_empty(tmp_path):
+    recipe = subprocess.run(
+        ["make", "--dry-run", "--always-make", "repro"], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    ).stdout
+    first = next(line for line in recipe.splitlines() if "rwlock" in line)
+    assert recipe.index(first) < recipe.index("dvc repro")
+    (tmp_path / ".dvc/tmp").mkdir(parents=True)
+    for content in ("", '{"read": {}}'):
+        (tmp_path / ".dvc/tmp/rwlock").write_text(content)
+        subprocess.run(["bash", "-c", first], cwd=tmp_path, check=True)
+        assert (tmp_path / ".dvc/tmp/rwlock").exists() == bool(content)

@@ -7,30 +7,33 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from tests.attacks.audit import damaged
 from tests.attacks.chain import short_chain
 from tests.attacks.processes import Run, wait_for
-from tests.attacks.stub import CLIPS, MEBIBYTES, NETWORK_MEBIBYTES, new_project, stage_command
+from tests.attacks.stub import CLIPS, COMMANDS, MEBIBYTES, SPARE_MEBIBYTES, new_project, stage_command
 from tests.attacks.tally import Tally
 from tests.clone import Clone
 
 Outputs = dict[str, str]
 
-SPARE = 256
-"""MiB that must be free when a stage starts (machine.SPARE_BYTES)."""
-
 SIZES = {
-    "store": (".cache", SPARE + 60),
-    "data": ("data", SPARE + 60),
-    "dvc's cache": (".dvc/cache", SPARE + 60),
-    "dvc's cache, with room for all but the network": (
-        ".dvc/cache",
-        SPARE + CLIPS * MEBIBYTES + NETWORK_MEBIBYTES // 2,
-    ),
+    "store": (".cache", SPARE_MEBIBYTES + 12),
+    "data": ("data", SPARE_MEBIBYTES + 12),
+    "dvc's cache": (".dvc/cache", SPARE_MEBIBYTES + 12),
+    "dvc's cache, after all but the network": (".dvc/cache", SPARE_MEBIBYTES + CLIPS * MEBIBYTES + 4),
 }
 """What is on the small disk: its folder, and the MiB of the disk: less than what is written to it."""
+
+PLACES = {"store": ".cache", "data": "data", "dvc's cache": ".dvc/cache"}
+
+QUICK = {
+    *("disk full: store", "disk full: dvc's cache, after all but the network", "read-only: data"),
+    *("no right to write: store", "two stages at once: network", "prune while a stage runs"),
+    "two clones, one cache and store",
+}
 
 LONGEST = 300.0
 
@@ -40,25 +43,28 @@ def attack(folder: Path, quick: bool) -> Iterator[Tally]:
     pristine = new_project(folder / "pristine")
     reference = _copy(pristine, folder / "reference")
     reference.run("dvc", "repro")
-    outputs = reference.outputs()
-    for name, (place, mebibytes) in SIZES.items():
-        project = _copy(pristine, folder / f"full_{len(name)}")
-        yield _tried(f"disk full: {name}", lambda p=project, f=place, m=mebibytes: _full(p, f, m, outputs))
-    for name, place in (("store", ".cache"), ("data", "data"), ("dvc's cache", ".dvc/cache")):
-        project = _copy(pristine, folder / f"read_only_{len(name)}")
-        yield _tried(f"read-only: {name}", lambda p=project, f=place: _read_only(p, f, outputs))
-        project = _copy(pristine, folder / f"no_right_{len(name)}")
-        yield _tried(f"no right to write: {name}", lambda p=project, f=place: _no_right(p, f, outputs))
-    yield _tried("two `dvc repro` in one clone", lambda: _two_runs(_copy(pristine, folder / "two"), outputs))
-    for stage in ("clips", "network"):
-        yield _tried(
-            f"two stages at once: {stage}", lambda s=stage: _two_stages(_copy(pristine, folder / s), s, outputs)
-        )
-    yield _tried("prune while a stage runs", lambda: _prune(_copy(pristine, folder / "prune"), outputs))
-    yield _tried("two clones, one cache and store", lambda: _two_clones(pristine, folder / "clones", outputs))
+    for k, (name, problem_in) in enumerate(_tests(reference.outputs()).items()):
+        if not quick or name in QUICK:
+            yield _tried(name, partial(problem_in, _copy(pristine, folder / str(k))))
     if not quick:
         chain = short_chain(folder / "made")
-        yield _tried("two clones of all stages, one cache and store", lambda: _two_clones(chain, folder / "chains"))
+        yield _tried("two clones of all stages, one cache and store", partial(_two_clones, None, chain))
+
+
+def _tests(outputs: Outputs) -> dict[str, Callable[[Clone], str]]:
+    """By name: what says what is wrong in a clone in which nothing has run, where `outputs` must come out."""
+    tests: dict[str, Callable[[Clone], str]] = {}
+    for name, (place, mebibytes) in SIZES.items():
+        tests[f"disk full: {name}"] = partial(_full, outputs, place, mebibytes)
+    for name, place in PLACES.items():
+        tests[f"read-only: {name}"] = partial(_read_only, outputs, place)
+        tests[f"no right to write: {name}"] = partial(_no_right, outputs, place)
+    tests["two `dvc repro` in one clone"] = partial(_two_runs, outputs)
+    for stage in COMMANDS:
+        tests[f"two stages at once: {stage}"] = partial(_two_stages, outputs, stage)
+    tests["prune while a stage runs"] = partial(_prune, outputs)
+    tests["two clones, one cache and store"] = partial(_two_clones, outputs)
+    return tests
 
 
 def _tried(name: str, problem: Callable[[], str]) -> Tally:
@@ -125,7 +131,7 @@ def _goes_on(clone: Clone, outputs: Outputs) -> str:
     return "; ".join(damaged(clone.folder)) if "up to date" in status else status
 
 
-def _full(clone: Clone, place: str, mebibytes: int, outputs: Outputs) -> str:
+def _full(outputs: Outputs, place: str, mebibytes: int, clone: Clone) -> str:
     folder = clone.folder / place
     with _mounted(folder, "-t", "tmpfs", "-o", f"size={mebibytes}m", "tmpfs"):
         problem = _refused(clone, "dvc", "repro", said="make room")
@@ -133,7 +139,7 @@ def _full(clone: Clone, place: str, mebibytes: int, outputs: Outputs) -> str:
         return problem or _goes_on(clone, outputs)
 
 
-def _read_only(clone: Clone, place: str, outputs: Outputs) -> str:
+def _read_only(outputs: Outputs, place: str, clone: Clone) -> str:
     folder = clone.folder / place
     with _mounted(folder, "-t", "tmpfs", "-o", "size=4g", "tmpfs"):
         _mount("-o", "remount,ro", str(folder))
@@ -142,7 +148,7 @@ def _read_only(clone: Clone, place: str, outputs: Outputs) -> str:
         return problem or _goes_on(clone, outputs)
 
 
-def _no_right(clone: Clone, place: str, outputs: Outputs) -> str:
+def _no_right(outputs: Outputs, place: str, clone: Clone) -> str:
     """As a user who may not: root without the capability to ignore rights."""
     folder = clone.folder / place
     folder.mkdir(parents=True, exist_ok=True)
@@ -157,7 +163,7 @@ def _no_right(clone: Clone, place: str, outputs: Outputs) -> str:
     return problem or _goes_on(clone, outputs)
 
 
-def _two_runs(clone: Clone, outputs: Outputs) -> str:
+def _two_runs(outputs: Outputs, clone: Clone) -> str:
     first = Run(clone, "dvc", "repro")
     wait_for(lambda: "> exec" in first.output(), LONGEST)
     second = Run(clone, "dvc", "repro", log="second")
@@ -168,7 +174,7 @@ def _two_runs(clone: Clone, outputs: Outputs) -> str:
     return _goes_on(clone, outputs) if first.process.returncode == 0 else f"the first: {first.output()[-500:]}"
 
 
-def _two_stages(clone: Clone, stage: str, outputs: Outputs) -> str:
+def _two_stages(outputs: Outputs, stage: str, clone: Clone) -> str:
     """Without DVC, which would keep the second from starting."""
     if stage == "network":
         clone.run("dvc", "repro", "clips")
@@ -179,7 +185,7 @@ def _two_stages(clone: Clone, stage: str, outputs: Outputs) -> str:
     return problem or (_goes_on(clone, outputs) if first.process.returncode == 0 else f"first: {first.output()[-500:]}")
 
 
-def _prune(clone: Clone, outputs: Outputs) -> str:
+def _prune(outputs: Outputs, clone: Clone) -> str:
     first = Run(clone, "dvc", "repro")
     wait_for(lambda: list((clone.folder / ".cache/clips").rglob("*.sha256")), LONGEST)
     prune = ("python", "-m", "emotion_pipeline", "prune")
@@ -190,8 +196,9 @@ def _prune(clone: Clone, outputs: Outputs) -> str:
     return _goes_on(clone, outputs) if first.process.returncode == 0 else f"the run: {first.output()[-500:]}"
 
 
-def _two_clones(pristine: Clone, folder: Path, outputs: Outputs | None = None) -> str:
+def _two_clones(outputs: Outputs | None, pristine: Clone) -> str:
     """Both at once, then each again; they end alike."""
+    folder = pristine.folder.parent / "shared"
     clones = [_copy(pristine, folder / name) for name in ("one", "other")]
     for clone in clones:
         clone.run("dvc", "cache", "dir", "--local", str(folder / "cache"))

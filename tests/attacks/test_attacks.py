@@ -13,7 +13,11 @@ from tests.attacks.sharing import told
 @pytest.mark.parametrize("name", [name for name in ATTACKS if name != "sharing"])
 def test_everything_is_survived(name, tmp_path):
     tallies = list(import_module(f"tests.attacks.{name}").attack(tmp_path, True))
-    assert [(tally.test, problem) for tally in tallies for problem in tally.broken] == []
+    problems = [(tally.test, problem) for tally in tallies for problem in tally.broken]
+    untried = [problem for _, problem in problems if problem.startswith("not tried")]
+    assert len(problems) == len(untried), problems
+    if untried:  # no right to mount a small disk
+        pytest.skip(f"{len(untried)} of {len(tallies)} {untried[0]}")
     assert tallies
     assert all(tally.tries for tally in tallies)
 
