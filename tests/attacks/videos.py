@@ -127,6 +127,7 @@ def _lay_out(place: Path, clips: Mapping[str, Path]) -> None:
     """`params.yaml` and the data set's list of clips."""
     params = yaml.safe_load((REPOSITORY / "params.yaml").read_text())
     params["ingest"] |= {"dataset": "csv", "root": "raw", "min_clips": 0}
+    params["detect"]["scale"] = 0.25  # faces fill the pictures
     params["runtime"] |= {"workers": 2, "device": "cpu", "max_failed": 1.0, "clip_seconds": CLIP_SECONDS}
     (place / "params.yaml").write_text(yaml.safe_dump(params))
     (place / "overrides.csv").write_text("clip_id,track\n")
