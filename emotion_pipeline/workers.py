@@ -32,14 +32,12 @@ def run_each(
     """
     results: dict[str, T] = {}
     failures: Failures = {}
-    todo = dict(arguments)
-    if not todo:
+    if not (todo := dict(arguments)):
         return results, failures
     for variable in ("OMP_NUM_THREADS", "OPENCV_FOR_THREADS_NUM"):
         os.environ.setdefault(variable, "1")  # one core per worker: the same bytes for any number of workers
-    workers = min(runtime.processes, len(todo))
     bar = tqdm(total=len(todo), desc=stage, unit="clip", file=sys.stderr, disable=None)
-    pool = ProcessPool(workers, initializer=ends_with_parent, context=get_context("spawn"))
+    pool = ProcessPool(min(runtime.processes, len(todo)), initializer=ends_with_parent, context=get_context("spawn"))
     try:
         for attempt in range(TRIES):
             futures: dict[Future[T], str] = {

@@ -226,6 +226,8 @@ class Results:
         with h5py.File(file) as content:
             content.visititems(lambda name, item: values.update({name: item[()]} if hasattr(item, "shape") else {}))
             attributes = dict(content.attrs)
+        if stage == "track" and "boxes" in values:
+            values["boxes"] = values["boxes"][:, :4]  # a face that was filled in has no score
         if not all(np.isfinite(value).all() for value in values.values()):
             return f"{stage}: not all values are finite"
         if stage == "detect":
