@@ -46,9 +46,15 @@ SHAPES: dict[str, dict[str, tuple[int, ...]]] = {
 
 def random_numbers(files: Sequence[Path], shapes: dict[str, tuple[int, ...]]) -> Artifact:
     """Incompressible numbers that are others where the bytes of an input are."""
-    seed = [zlib.crc32(file.read_bytes()) for file in files]
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng([zlib.crc32(_end(file)) for file in files])
     return Artifact({name: rng.random(shape, np.float32) for name, shape in shapes.items()})
+
+
+def _end(file: Path) -> bytes:
+    """The last bytes: enough to tell one clip's file from another's, and no cost for networks of 100 MB."""
+    with open(file, "rb") as opened:
+        opened.seek(-min(4096, file.stat().st_size), 2)
+        return opened.read()
 
 
 def without_networks(work: Callable[..., ClipWork]) -> Callable[..., ClipWork]:

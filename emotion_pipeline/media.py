@@ -124,7 +124,7 @@ def probe(path: Path) -> Media:
             fps=round(fps, 6),
             width=video.codec_context.width,
             height=video.codec_context.height,
-            seconds=round((container.duration or 0) / av.time_base, 6),
+            seconds=round(max(container.duration or 0, 0) / av.time_base, 6),
             has_audio=bool(container.streams.audio),
         )
 

@@ -198,6 +198,13 @@ def test_what_is_coded_in_an_unknown_way_is_said(tmp_path, make_video, grey_step
         probe(tmp_path / "a.mkv")
 
 
+def test_a_length_below_nothing_is_nothing(tmp_path, make_video, grey_steps):
+    whole = make_video(tmp_path / "a.mkv", grey_steps).read_bytes()
+    at = whole.index(b"\x44\x89\x88") + 3
+    (tmp_path / "a.mkv").write_bytes(whole[:at] + struct.pack(">d", -5000.0) + whole[at + 8 :])
+    assert probe(tmp_path / "a.mkv").seconds == 0
+
+
 def test_a_sound_track_that_begins_in_mid_file_ends_nothing(tmp_path):
     with av.open(str(tmp_path / "a.mpg"), "w") as container:
         video = container.add_stream("mpeg1video", rate=25, options={"b": "200M", "qmin": "1", "qmax": "1"})

@@ -77,7 +77,10 @@ def audio_clip(files: Sequence[Path], params: ExtractAudioParams) -> Artifact:
             raise
         nothing = np.zeros((0, len(feature_names(params.feature_set))), np.float32)
         return Artifact({"features": nothing}, params.model_dump(), absent=str(error))
-    values = functionals(samples, params.sample_rate, params.feature_set)
+    try:
+        values = functionals(samples, params.sample_rate, params.feature_set)
+    except ClipError as error:
+        raise ClipError(error.reason, f"{files[0].name}: {error.detail}") from error
     return Artifact({"features": values[None]}, params.model_dump())
 
 

@@ -11,7 +11,7 @@ from emotion_pipeline.datasets.sample import still
 from emotion_pipeline.params import SampleParams
 from tests.conftest import REPOSITORY, load_params
 
-HEIGHT, WIDTH, PICTURES, FPS = 272, 288, 20, 25
+HEIGHT, WIDTH, PICTURES, FPS = 272, 288, 12, 25
 
 CODECS = {
     "mpeg4.mp4": ("mpeg4", "yuv420p", "aac", 16000),

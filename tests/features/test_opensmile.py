@@ -121,6 +121,12 @@ def test_a_clip_without_sound_track_is_absent_not_zero(params, make_video, grey_
     assert artifact.absent.startswith("no_sound: a.mp4")
 
 
+def test_a_clip_whose_sound_is_too_short_is_named(params, monkeypatch):
+    monkeypatch.setattr("emotion_pipeline.features.opensmile.sound", lambda *_: np.zeros(300, np.float32))
+    with pytest.raises(ClipError, match=r"too_short: a\.mpg: 0\.0\d+ s of sound"):
+        audio_clip([Path("a.mpg")], params.extract_audio)
+
+
 def test_the_configuration_is_derived_not_copied():
     assert set(CHANGES) <= {(s, o) for s, line in PUBLISHED_DIFFERENCES.items() for o in line.split()}
     assert not list(Path(opensmile.__file__).parent.glob("*.conf"))
