@@ -4,9 +4,12 @@ import json
 import sys
 from importlib.metadata import version
 
+import numpy as np
 import pytest
 
+from emotion_pipeline.audit.verify import content_problem
 from emotion_pipeline.clips import read_manifest
+from emotion_pipeline.store import Artifact, write_artifact
 from tests.clone import Clone
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # DVC's own
@@ -68,6 +71,16 @@ def test_verify_names_what_is_damaged_and_the_next_run_mends_it(first):
     first.repro()
     assert first.command("verify").endswith("\n0 damaged\n")
     assert first.outputs() == before
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"), [("features", "`features` has values that are no numbers"), ("boxes", "")]
+)
+def test_only_what_models_read_must_be_numbers_throughout(tmp_path, name, problem):
+    write_artifact(tmp_path / "a.h5", "a", Artifact({name: np.array([[1.0, np.nan]])}))
+    assert content_problem(tmp_path / "a.h5") == problem
+    (tmp_path / "a.h5").rename(tmp_path / "b.h5")
+    assert content_problem(tmp_path / "b.h5") == "is of clip a"
 
 
 def test_a_damaged_feature_is_refused_by_name_and_not_trained_on(first):

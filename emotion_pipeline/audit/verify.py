@@ -22,6 +22,9 @@ from emotion_pipeline.machine import store_folder
 from emotion_pipeline.reuse import cache_folder, cached_object, entry
 from emotion_pipeline.store import inside
 
+READ_BY_MODELS = ("features", "scores", "descriptor")
+"""Datasets in which every value is a number (a box that was filled in has no score)."""
+
 AGAIN = "made again when it is next needed"
 
 
@@ -127,7 +130,7 @@ def _broken(name: str, item: h5py.Dataset | h5py.Group) -> Iterator[str]:
         values = inside(item.file, name)[()]
         if name != "present" and "present" in item.parent:  # NaN stands for a clip without the modality
             values = values[inside(item.file, "present")[()]]
-        if np.issubdtype(item.dtype, np.floating) and not np.isfinite(values).all():
+        if name.rpartition("/")[2] in READ_BY_MODELS and not np.isfinite(values).all():
             yield f"`{name}` has values that are no numbers"
 
 
