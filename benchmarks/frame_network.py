@@ -16,11 +16,12 @@ import numpy as np
 
 from emotion_pipeline.clips import Clip, read_manifest, write_manifest
 from emotion_pipeline.emotions import EMOTIONS
-from emotion_pipeline.features.extract import extract_vgg
+from emotion_pipeline.features.extract import vgg_work
 from emotion_pipeline.features.train import train_vgg
 from emotion_pipeline.leave_one_out import split_for
 from emotion_pipeline.metrics import accuracy, bootstrap_interval, predicted_labels
 from emotion_pipeline.params import Params, load_params
+from emotion_pipeline.perclip import run_per_clip
 from emotion_pipeline.scorefile import read_scores
 from emotion_pipeline.temporal.train import train_temporal
 
@@ -39,7 +40,7 @@ def answers(clips: Sequence[Clip], changes: dict[str, object], folder: Path, par
     tuning = params.finetune_vgg.model_copy(update=changes)
     train_vgg(folder / "ingest", DATA / "track", PUBLISHED, finetuned, tuning, params.runtime)
     network = finetuned / "network.safetensors"
-    extract_vgg(folder / "ingest", DATA / "track", network, extracted, params.extract_vgg, params.runtime)
+    run_per_clip(vgg_work(folder / "ingest", DATA / "track", network, extracted, params.extract_vgg, params.runtime))
     lstm, seed = params.train_temporal["vgg_lstm"], params.training.seeds[0]
     train_temporal("vgg_lstm", clips, extracted, lstm, seed, folder / "lstm", params.runtime.device)
     table = read_scores(folder / "lstm/scores.h5")

@@ -11,10 +11,9 @@ from emotion_pipeline.faces.boxes import box_centres, box_sides
 from emotion_pipeline.faces.quality import jitter
 from emotion_pipeline.failures import read_failures
 from emotion_pipeline.params import Params
+from emotion_pipeline.perclip import run_per_clip
 from emotion_pipeline.store import read_array, read_attributes
-from stages.align import main as align
-from stages.detect import main as detect
-from stages.track import main as track
+from stages import align, detect, track
 from tests.conftest import SHARED
 
 CLIPS = SHARED / "clips"
@@ -46,9 +45,10 @@ def data(tmp_path_factory: pytest.TempPathFactory, params: Params) -> Path:
         layout = params.ingest.model_copy(update={"dataset": "csv", "root": "raw", "min_clips": 10})
         runtime = params.runtime.model_copy(update={"max_failed": 0.0})
         ingest(raw, folders[0], layout, runtime)
-        detect(folders[0], raw, folders[1], params.detect, runtime)
-        align(folders[0], raw, *folders[1:3], params.align, runtime)
-        track(folders[0], raw, *folders[1:3], Path("data/overrides.csv"), folders[3], params.track, runtime)
+        run_per_clip(detect.work(folders[0], raw, folders[1], params, runtime))
+        run_per_clip(align.work(folders[0], raw, *folders[1:3], params, runtime))
+        overrides = Path("data/overrides.csv")
+        run_per_clip(track.work(folders[0], raw, *folders[1:3], overrides, folders[3], params, runtime))
     return place / "data"
 
 
