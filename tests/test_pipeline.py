@@ -118,7 +118,7 @@ def test_a_changed_fusion_runs_that_fusion_and_evaluate_only(first):
     assert ran == ["train_fusion@moddrop", "train_ensemble@submission_2", "evaluate"]
     changed = {path for path, md5 in first.outputs().items() if before[path] != md5}
     assert "data/train_fusion/moddrop" in changed
-    own = ("data/train_fusion/moddrop", "data/train_ensemble/submission_2", "reports/")
+    own = ("data/train_fusion/moddrop", "data/train_ensemble/submission_2", "reports/", "data/keys/")
     assert all(path.startswith(own) for path in changed)
     first.edit("train_fusion", "moddrop", "drop_probability", value=0.3)
     first.repro()

@@ -137,6 +137,8 @@ class Disturbed:
             where = f"{self.name}, kill {k}: {stage} after {delay:.1f} s: "
             if hit or problems:
                 tallies[kind].count(where + "; ".join(problems) + _tail(run) if problems else "")
+            else:
+                _postpone(kills, stage, kind)
 
     def start(self) -> Run:
         """`make repro`, with DVC as the process that is started."""
@@ -166,6 +168,14 @@ class Disturbed:
         elif "up to date" not in (status := self.clone.run("dvc", "status", *self.targets)):
             problems.append(status)
         return f"{self.name}: " + "; ".join(problems) if problems else ""
+
+
+def _postpone(kills: dict[str, list[str]], stage: str, kind: str) -> None:
+    """A stage had ended before it could be hit: its kind of kill goes to the next one."""
+    later = [s for s in STAGES[STAGES.index(stage) + 1 :] if s in kills]
+    later = [s for s in later if "worker" not in kind or not s.startswith(WITHOUT_WORKERS)]
+    if later and kind not in kills[later[0]]:
+        kills[later[0]].append(kind)
 
 
 def _tail(run: Run) -> str:

@@ -94,12 +94,12 @@ def test_a_tie_goes_to_the_larger_face_and_a_person_may_overrule_that(data, para
     overrides, out = data / "overrides.csv", Path("data/track")
     folders = Path("data/ingest"), Path("raw"), Path("data/detect"), Path("data/align")
     overrides.write_text("clip_id,track\nbird,0\n")
-    track(*folders, overrides, out, params.track, params.runtime)
+    run_per_clip(track.work(*folders, overrides, out, params, params.runtime))
     assert caplog.messages[-1] == "track: 10 clips: 1 computed, 9 reused, 0 failed"
     assert read_attributes(path)["chosen_because"] == "override"
     assert (read_array(path, "boxes")[:, 2] < 400).all()
     overrides.write_text("clip_id,track\n")
-    track(*folders, overrides, out, params.track, params.runtime)
+    run_per_clip(track.work(*folders, overrides, out, params, params.runtime))
     assert caplog.messages[-1] == "track: 10 clips: 0 computed, 10 reused, 0 failed"
 
 

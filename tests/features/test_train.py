@@ -5,6 +5,7 @@ import json
 import logging
 import shutil
 from concurrent.futures.process import BrokenProcessPool
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
