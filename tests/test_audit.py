@@ -49,7 +49,7 @@ def test_status_says_what_a_changed_parameter_would_compute_before_anything_runs
         "extract_vgg": {"waiting": clips},
         "extract_audio": {"done": clips},
     }
-    assert after["train_fusion@moddrop"]["changed"] == ["params.yaml train_fusion.moddrop.hidden: modified"]
+    assert after["train_fusion@moddrop"]["changed"] == ["params.yaml train_fusion.moddrop: modified"]
     assert after["train_fusion@mean"]["changed"] == []
     assert "finetune_c3d@weighted" in after["train_temporal@c3d_lstm"]["after"] + after["extract_c3d@weighted"]["after"]
     assert f"Clips to compute now: {clips} in track." in shown
