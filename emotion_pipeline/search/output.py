@@ -69,6 +69,10 @@ def write_params(target: Path, changes: Mapping[str, Mapping[str, Value]], param
         yaml.dump(whole, file)
 
 
+def _label(value: Value) -> str:
+    return "\n".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
 def _in_one_line(value: Value) -> Value | CommentedSeq:
     if not isinstance(value, tuple):
         return value
@@ -92,7 +96,7 @@ def _plot(target: Path, search: Search, trials: Sequence[FrozenTrial], best: Fro
             spread = 0.3 * (trial.user_attrs["point"] % 11 / 10 - 0.5)  # side by side, that none hides another
             place = values.index(search.values(trial)[key]) + spread
             panel.plot(place, 100 * float(trial.value or 0), "o", color=style, ms=4)
-        panel.set_xticks(range(len(values)), [str(value) for value in values], fontsize=8)
+        panel.set_xticks(range(len(values)), [_label(value) for value in values], fontsize=8)
         panel.set_title(key, fontsize=9, loc="left")
         panel.spines[["top", "right"]].set_visible(False)
     for row in axes:
