@@ -86,7 +86,8 @@ def _plot(target: Path, search: Search, trials: Sequence[FrozenTrial], best: Fro
     grid = search.grid
     columns = min(len(grid), 4)
     rows = math.ceil(len(grid) / columns)
-    figure = Figure(figsize=(2.6 * columns, 2.3 * rows + 0.2), layout="constrained")
+    width = 4.2 if any(isinstance(value, tuple) for values in grid.values() for value in values) else 2.6
+    figure = Figure(figsize=(width * columns, 2.3 * rows + 0.2), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False, sharey=True)
     for panel in axes.flat[len(grid) :]:
         panel.set_axis_off()
