@@ -13,21 +13,15 @@ from emotion_pipeline.audit.stages import read_lock
 from emotion_pipeline.audit.verify import md5_of, recorded_files
 from emotion_pipeline.clips import SPLITS, UserError, read_manifest
 from emotion_pipeline.fingerprint import file_sha256
+from emotion_pipeline.report.sources import STAGES
 from emotion_pipeline.reuse import cache_folder
-
-TRAINED_BY = {
-    "temporal": "train_temporal",
-    "baseline": "train_temporal",
-    "fusion": "train_fusion",
-    "ensemble": "train_ensemble",
-}
-"""First word of a number's name in metrics.json -> stage."""
 
 
 def explain(path: Path, number: str = "") -> dict[str, Any]:
     """What made a file that a stage has written; of metrics.json also one number, as `fusion.moddrop.test.accuracy`.
 
-    Raises UserError where no stage writes the file, it is not as dvc.lock has it, or it has no such number.
+    Where the file is no longer as the stage wrote it, `as_in_dvc_lock` is false. Raises UserError where no stage writes
+    the file, or it has no such number.
     """
     lock = read_lock()
     writers = {Path(out["path"]): name for name, record in lock.items() for out in record.get("outs", [])}
@@ -43,9 +37,8 @@ def explain(path: Path, number: str = "") -> dict[str, Any]:
         names = [*_behind(trained, lock, writers), stage] if trained else _behind(stage, lock, writers)
     else:
         names = _behind(stage, lock, writers)
-    result |= {"clips": _clips(), "weights": _weights(lock, names)}
-    result["stages"] = {name: _stage(lock[name]) for name in reversed(names)}
-    return result
+    stages = {name: _stage(lock[name]) for name in reversed(names)}
+    return result | {"clips": _clips(), "weights": _weights(stages.values()), "stages": stages}
 
 
 def _behind(stage: str, lock: Mapping[str, Any], writers: Mapping[Path, str]) -> list[str]:
@@ -79,7 +72,7 @@ def _value(path: Path, number: str) -> Any:
 
 def _trained_by(number: str, lock: Mapping[str, Any]) -> str:
     kind, _, rest = number.partition(".")
-    stage = f"{TRAINED_BY.get(kind, '')}@{rest.partition('.')[0]}"
+    stage = f"{STAGES.get(kind, '')}@{rest.partition('.')[0]}"
     return stage if stage in lock else ""
 
 
@@ -106,11 +99,11 @@ def _clips() -> dict[str, Any]:
     return {"manifest": str(file), "sha256": file_sha256(file)} | {s: counts[s] for s in (*SPLITS, "none") if counts[s]}
 
 
-def _weights(lock: Mapping[str, Any], names: Iterable[str]) -> dict[str, str]:
+def _weights(stages: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     """Published weights that stages here start from: SHA-256 by file."""
     found: dict[str, str] = {}
-    for name in names:
-        for section in _stage(lock[name])["params"].values():
+    for stage in stages:
+        for section in stage["params"].values():
             file = section.get("weights") if isinstance(section, dict) else None
             if isinstance(file, str):
                 found |= {str(p): file_sha256(p) for p in sorted(Path("data/weights").rglob(Path(file).name))}

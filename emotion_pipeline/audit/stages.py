@@ -18,14 +18,13 @@ from emotion_pipeline.params import Params
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage: its command's words, the paths that it reads and writes, and why DVC would run it (nothing: why not).
+    """One stage: its command's words, the paths that it writes, and why DVC would run it (nothing: it would not).
 
     `before` are the stages whose outputs it reads.
     """
 
     name: str
     words: tuple[str, ...]
-    deps: tuple[Path, ...]
     outs: tuple[Path, ...]
     before: tuple[str, ...]
     changed: tuple[str, ...]
@@ -55,7 +54,6 @@ def read_stages() -> list[Stage]:
                 Stage(
                     name=stage.addressing,
                     words=tuple(shlex.split(stage.cmd)[3:]),
-                    deps=tuple(Path(os.path.relpath(d.fs_path)) for d in stage.deps if hasattr(d, "fs_path")),
                     outs=tuple(Path(os.path.relpath(out.fs_path)) for out in stage.outs),
                     before=tuple(sorted(other.addressing for other in graph.successors(stage) if other.cmd)),
                     changed=tuple(_reasons(changed.get(stage.addressing, []))),

@@ -15,14 +15,14 @@ from emotion_pipeline.keysfile import read_keys
 from emotion_pipeline.params import Params
 from emotion_pipeline.reuse import entry
 
-STATES = {
-    "done": "as the present parameters, code and inputs make it",
-    "reusable": "computed before, and kept: needs no work",
-    "to compute": "",
-    "waiting": "its input is to be made first; where that comes out as before, nothing is computed",
-    "no input": "a file that it is made from is not on this disk",
-    "failed": "see failures.csv: tried again when the stage runs",
-}
+STATES = (
+    "done",  # as the present parameters, code and inputs make it
+    "reusable",  # computed before, and kept: needs no work
+    "to compute",
+    "waiting",  # its input is to be made first; where that comes out as before, nothing is computed
+    "no input",  # a file that it is made from is not on this disk
+    "failed",  # see failures.csv: tried again when the stage runs
+)
 """Of a clip in a per-clip stage."""
 
 
@@ -127,12 +127,14 @@ def as_table(found: Sequence[Status]) -> str:
 
 def _why(status: Status) -> str:
     if status.changed:
-        more = f" and {len(status.changed) - 2} more" if len(status.changed) > 2 else ""
-        return f"runs: {', '.join(status.changed[:2])}{more}"
+        return f"runs: {_first_of(status.changed)}"
     if status.after:
-        more = f" and {len(status.after) - 2} more" if len(status.after) > 2 else ""
-        return f"runs if these give other results: {', '.join(status.after[:2])}{more}"
+        return f"runs if these give other results: {_first_of(status.after)}"
     return "" if status.clips else "up to date"
+
+
+def _first_of(names: Sequence[str]) -> str:
+    return ", ".join(names[:2]) + (f" and {len(names) - 2} more" if len(names) > 2 else "")
 
 
 def as_json(found: Sequence[Status]) -> str:
