@@ -50,6 +50,12 @@ def read_keys(keys_file: Path) -> dict[str, str]:
     return keys_in(_read(keys_file))
 
 
+def read_made_by(keys_file: Path) -> dict[str, Any]:
+    """The code and the versions of libraries in a file; nothing, or UserError, as `read_keys`."""
+    noted = _read(keys_file)
+    return dict(noted.get("made_by", {})) if isinstance(noted, dict) else {}
+
+
 def _read(keys_file: Path) -> Any:
     if not keys_file.exists():
         return {}

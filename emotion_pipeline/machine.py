@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
-from configparser import ConfigParser
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
@@ -36,17 +35,12 @@ def store_folder() -> Path:
     return Path(os.environ.get(STORE_VARIABLE) or Path(os.environ.get("DVC_ROOT") or ".").resolve() / ".cache")
 
 
-def dvc_cache() -> Path | None:
-    """The folder that DVC copies outputs to, as its configuration says; None where nothing here is DVC's."""
+def dvc_cache() -> Path:
+    """The folder that DVC copies outputs to, as its configuration says."""
+    from dvc.config import Config  # a quarter of a second, which only those pay who ask
+
     root = Path(os.environ.get("DVC_ROOT") or ".").resolve() / ".dvc"
-    if not root.is_dir():
-        return None
-    cache = root / "cache"
-    for file in (Path.home() / ".config/dvc/config", root / "config", root / "config.local"):
-        config = ConfigParser(interpolation=None, strict=False)
-        config.read(file, encoding="utf-8")
-        cache = file.parent / config.get("cache", "dir", fallback=str(cache))
-    return cache
+    return Path(Config(str(root))["cache"].get("dir", root / "cache"))
 
 
 def require_room(out: Path, written: int = 0) -> None:
@@ -55,8 +49,6 @@ def require_room(out: Path, written: int = 0) -> None:
     DVC ends with 0 when its cache cannot take an output, and `dvc.lock` then names what is nowhere.
     """
     for folder, needed in ((out.parent, 0), (store_folder(), 0), (dvc_cache(), written)):
-        if folder is None:
-            continue
         here = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.is_dir())
         if not os.access(here, os.W_OK | os.X_OK):
             raise UserError(f"{folder}: cannot be written to; {NO_RIGHT}")

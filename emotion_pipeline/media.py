@@ -85,7 +85,10 @@ def _video(container: InputContainer, path: Path) -> av.VideoStream:
 
 
 def _demux(container: InputContainer) -> Iterator[av.Packet]:
-    """Every packet of the tracks that the file began with: where another joins them, PyAV ends with an IndexError."""
+    """Every packet of the tracks that the file began with.
+
+    Where another has joined them, PyAV ends with an IndexError: after the last packet, when it comes to flush that one.
+    """
     with suppress(IndexError):
         yield from container.demux()
 

@@ -103,8 +103,3 @@ def _conclude(work: ClipWork, computed: int, failures: Failures) -> None:
         "%s: %d clips: %d computed, %d reused, %d failed",
         *(stage, clips, computed, clips - computed - len(failures), len(failures)),
     )
-
-
-def _made(path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path

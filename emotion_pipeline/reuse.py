@@ -20,7 +20,7 @@ import yaml
 
 from emotion_pipeline.fingerprint import file_sha256
 from emotion_pipeline.keysfile import hashes_of, keys_in, keys_of_stage, note_keys
-from emotion_pipeline.machine import in_use, locked, store_folder
+from emotion_pipeline.machine import dvc_cache, in_use, locked, store_folder
 from emotion_pipeline.store import atomic
 
 log = logging.getLogger(__name__)
@@ -85,14 +85,14 @@ def previous_outputs(
     """
     name = os.environ.get("DVC_STAGE", "")
     try:
-        locked = yaml.safe_load(Path("dvc.lock").read_text(encoding="utf-8"))["stages"][name]
+        record = yaml.safe_load(Path("dvc.lock").read_text(encoding="utf-8"))["stages"][name]
     except (FileNotFoundError, KeyError, TypeError):
         return None
-    outs = {o["path"]: o["md5"] for o in locked.get("outs", []) if "md5" in o}
-    same_params = params in locked.get("params", {}).get("params.yaml", {}).values()
+    outs = {o["path"]: o["md5"] for o in record.get("outs", []) if "md5" in o}
+    same_params = params in record.get("params", {}).get("params.yaml", {}).values()
     if not same_params or not {out.as_posix(), keys_file.as_posix()} <= set(outs):
         return None
-    cache = cache_folder()
+    cache = dvc_cache()
     noted = _locked_json(cache, outs[keys_file.as_posix()], keys_file.as_posix())
     keys = keys_in(noted)
     if not set(keys.values()) & set(wanted):
@@ -135,11 +135,6 @@ def _copied(source: Path, md5: str, target: Path) -> bool:
     with atomic(target) as temporary:
         temporary.write_bytes(content)
     return True
-
-
-def cache_folder() -> Path:
-    """DVC's cache of this repository."""
-    return Path(_dvc("cache", "dir").strip())
 
 
 def cached_object(cache: Path, md5: str) -> Path:

@@ -127,6 +127,12 @@ def test_explain_leads_from_a_number_to_parameters_code_versions_and_clips(first
     )
     assert "no number" in first.command("explain", "reports/metrics.json", "fusion.mean.nothing", status=1)
     assert "no stage in dvc.lock writes" in first.command("explain", "README.md", status=1)
+    keys_file = first.folder / "data/keys/train_temporal/vgg_lstm.json"
+    whole = keys_file.read_bytes()
+    keys_file.write_bytes(whole[:-9])
+    output = first.command("explain", "reports/metrics.json", status=1)
+    keys_file.write_bytes(whole)
+    assert f"ERROR: {keys_file.relative_to(first.folder)}: damaged" in output
 
 
 def test_failures_lists_every_clip_that_some_stage_could_not_use(first):

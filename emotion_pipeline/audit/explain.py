@@ -13,8 +13,9 @@ from emotion_pipeline.audit.stages import read_lock
 from emotion_pipeline.audit.verify import md5_of, recorded_files
 from emotion_pipeline.clips import SPLITS, UserError, read_manifest
 from emotion_pipeline.fingerprint import file_sha256
+from emotion_pipeline.keysfile import read_made_by
+from emotion_pipeline.machine import dvc_cache
 from emotion_pipeline.report.sources import STAGES
-from emotion_pipeline.reuse import cache_folder
 
 
 def explain(path: Path, number: str = "") -> dict[str, Any]:
@@ -78,11 +79,9 @@ def _trained_by(number: str, lock: Mapping[str, Any]) -> str:
 
 def _stage(record: Mapping[str, Any]) -> dict[str, Any]:
     """What dvc.lock and the stage's keys file say."""
-    made_by = {}
-    for out in record.get("outs", []):
-        path = Path(out["path"])
-        if path.is_relative_to("data/keys") and path.is_file():
-            made_by = json.loads(path.read_text(encoding="utf-8"))["made_by"]
+    paths = (Path(out["path"]) for out in record.get("outs", []))
+    keys_files = [path for path in paths if path.is_relative_to("data/keys")]
+    made_by = read_made_by(keys_files[0]) if keys_files else {}
     code = {d["path"]: d["md5"] for d in record.get("deps", []) if d["path"].endswith(".py")}
     data = {d["path"]: d["md5"] for d in record.get("deps", []) if not d["path"].endswith(".py") and "md5" in d}
     params = {k: v for file in record.get("params", {}).values() for k, v in file.items()}
@@ -112,7 +111,7 @@ def _weights(stages: Iterable[Mapping[str, Any]]) -> dict[str, str]:
 
 def _as_recorded(path: Path, record: Mapping[str, Any]) -> bool:
     """Whether a file or folder is what the stage wrote."""
-    cache = cache_folder()
+    cache = dvc_cache()
     files = [file for out in record["outs"] for file in recorded_files(cache, Path(out["path"]), out["md5"])]
     own = [(file, md5) for file, md5 in files if file.is_relative_to(path)]
     return bool(own) and all(file.is_file() and md5_of(file) == md5 for file, md5 in own)

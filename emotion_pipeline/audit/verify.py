@@ -18,8 +18,8 @@ from emotion_pipeline.audit.stages import read_lock
 from emotion_pipeline.clips import UserError
 from emotion_pipeline.fingerprint import file_sha256
 from emotion_pipeline.keysfile import read_keys
-from emotion_pipeline.machine import store_folder
-from emotion_pipeline.reuse import cache_folder, cached_object, entry
+from emotion_pipeline.machine import dvc_cache, store_folder
+from emotion_pipeline.reuse import cached_object, entry
 from emotion_pipeline.store import inside
 
 READ_BY_MODELS = ("features", "scores", "descriptor")
@@ -76,7 +76,7 @@ def remove(damaged: Iterable[Damage]) -> None:
 
 def _outputs() -> Iterator[Check]:
     """Files of outputs that are here, against dvc.lock; features and the like are read value by value, too."""
-    cache = cache_folder()
+    cache = dvc_cache()
     for stage, record in read_lock().items():
         for out in record.get("outs", []):
             for path, md5 in recorded_files(cache, Path(out["path"]), out["md5"]):
@@ -168,7 +168,7 @@ def _unlike(kept: Path, path: Path) -> str:
 
 def _cache() -> Iterator[Check]:
     remedy = "remove this file, then `dvc fetch` gets it from the remote, or `dvc repro` makes it again"
-    for path in sorted((cache_folder() / "files" / "md5").rglob("*")):
+    for path in sorted((dvc_cache() / "files" / "md5").rglob("*")):
         if path.is_file() and len(path.parent.name) == 2 and not path.name.startswith("."):
             md5 = path.parent.name + path.name.removesuffix(".dir")
             yield Check("DVC's cache", path, partial(_misnamed, md5), remedy)

@@ -2,19 +2,12 @@
 
 import hashlib
 import logging
-from collections.abc import Mapping
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
-from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from emotion_pipeline.clips import UserError, labels_of, read_manifest
-from emotion_pipeline.ending import ends_with_parent
 from emotion_pipeline.features import finetune
 from emotion_pipeline.features.stills import Stills, aligned, hold_out, read_classes, read_stills, stills_of_tracks
 from emotion_pipeline.fingerprint import code_fingerprint, digest, file_sha256
@@ -23,6 +16,7 @@ from emotion_pipeline.params import FinetuneC3dParams, FinetuneVggParams, Runtim
 from emotion_pipeline.reuse import entry, is_valid, made_once, seal
 from emotion_pipeline.store import Artifact, read_array, read_attributes, write_artifact
 from emotion_pipeline.training import Epoch, write_rows
+from emotion_pipeline.workers import run_each
 
 log = logging.getLogger(__name__)
 
@@ -93,25 +87,18 @@ def _aligned_once(stills: Stills, margin: float, runtime: RuntimeParams) -> Stil
     count, code = len(stills.names), code_fingerprint(aligned.__module__)
     parts = [stills.part(rows) for rows in np.split(np.arange(count), range(AT_ONCE, count, AT_ONCE))]
     keys = [digest({"stills": _hashes(part), "margin": margin, "code": code}) for part in parts]
-    by_key = dict(zip(keys, parts, strict=True))
-    try:
-        _align_missing(by_key, margin, runtime)
-    except BrokenProcessPool:  # a worker died, perhaps of memory: the others' work is lost, so once more
-        _align_missing(by_key, margin, runtime)
+    missing = {
+        f"part {i}, {part.names[0]} to {part.names[-1]}": (key, part, margin)
+        for i, (key, part) in enumerate(zip(keys, parts, strict=True))
+        if not is_valid(key)
+    }
+    for error in run_each("aligning stills", _align_part, missing, runtime)[1].values():
+        raise UserError(f"finetune_vgg: stills, {error.detail}; what is aligned is kept, run again")
     found = sum(int(read_attributes(entry(key))["found"]) for key in keys)
     log.info("finetune_vgg: a face found and aligned in %d of %d stills", found, count)
     streams = [(read_array(entry(key), "jpeg"), read_array(entry(key), "end")) for key in keys]
     pictures = [part.tobytes() for jpeg, end in streams for part in np.split(jpeg, end[:-1])]
     return replace(stills, encoded=tuple(pictures))
-
-
-def _align_missing(parts: Mapping[str, Stills], margin: float, runtime: RuntimeParams) -> None:
-    missing = {key: part for key, part in parts.items() if not is_valid(key)}
-    if missing:
-        workers = min(runtime.processes, len(missing))
-        with ProcessPoolExecutor(workers, get_context("spawn"), ends_with_parent) as pool:
-            results = pool.map(partial(_align_part, margin=margin), missing, missing.values())
-            list(tqdm(results, "aligning stills", len(missing), unit=f"{AT_ONCE} stills", disable=None))
 
 
 def _align_part(key: str, stills: Stills, margin: float) -> None:

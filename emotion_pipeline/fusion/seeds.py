@@ -71,7 +71,7 @@ def _fuse_once(
 ) -> str:
     """`train_fusion`, from the store where the same was fused before; returns its key."""
     files = {model: folder / "scores.h5" for model, folder in models.items()}
-    key = seen_in_training(clips) | {
+    made_from = seen_in_training(clips) | {
         "name": name,
         "inputs": {model: input_sha256(file) for model, file in files.items() if file.exists()},
         "params": params.model_dump(mode="json"),
@@ -83,5 +83,6 @@ def _fuse_once(
     def make(folder: Path, checkpoint: Path) -> None:
         train_fusion(name, clips, models, params, seed, folder, device, before, checkpoint)
 
-    kept_once(digest(key), out, make)
-    return digest(key)
+    key = digest(made_from)
+    kept_once(key, out, make)
+    return key

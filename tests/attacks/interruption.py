@@ -41,6 +41,9 @@ LONGEST_SECONDS = 600.0
 PASSES, AT_ONCE = 2, 2
 """Of the full attack: a pass starts from nothing and ends with everything done."""
 
+QUICK_PASSES = 4
+"""At most: a kill that came after its stage's end is tried again in the next."""
+
 KINDS = {
     "SIGINT to the stage": (signal.SIGINT, "stage"),
     "SIGINT to the process group (Ctrl-C)": (signal.SIGINT, "group"),
@@ -69,15 +72,20 @@ def attack(folder: Path, quick: bool) -> Iterator[Tally]:
     reference, seconds = _undisturbed(_copy(pristine, folder / "reference"), targets)
     tallies = {name: Tally(name) for name in (*KINDS, END)}
 
-    def one(number: int) -> None:
-        kills = {stage: list(kinds) for stage, kinds in QUICK_KILLS.items()} if quick else _kills(number)
+    def one(number: int, kills: dict[str, list[str]]) -> None:
         disturbed = Disturbed(_copy(pristine, folder / f"pass_{number}"), targets, f"seed {SEED}, pass {number}")
         disturbed.kill_all(kills, seconds, tallies)
         tallies[END].count(disturbed.finish(reference))
         tallies[END].test += f" ({disturbed.emptied} times DVC's rwlock was empty)"
 
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        list(pool.map(one, range(1 if quick else PASSES)))
+    if quick:
+        kills = {stage: list(kinds) for stage, kinds in QUICK_KILLS.items()}
+        for number in range(QUICK_PASSES):
+            if any(kills.values()):
+                one(number, kills)
+    else:
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            list(pool.map(one, range(PASSES), map(_kills, range(PASSES))))
     yield from tallies.values()
 
 
@@ -119,7 +127,7 @@ class Disturbed:
         self.emptied = 0
 
     def kill_all(self, kills: dict[str, list[str]], seconds: dict[str, float], tallies: dict[str, Tally]) -> None:
-        """Kill each stage by each of its kinds, until they are used up or the stage is done."""
+        """Kill each stage by each of its kinds, until they are used up or the stage is done: then some are left."""
         for k in count():
             run = self.start()
             try:
@@ -138,7 +146,7 @@ class Disturbed:
             if hit or problems:
                 tallies[kind].count(where + "; ".join(problems) + _tail(run) if problems else "")
             else:
-                _postpone(kills, stage, kind)
+                kills[stage].append(kind)
 
     def start(self) -> Run:
         """`make repro`, with DVC as the process that is started."""
@@ -168,14 +176,6 @@ class Disturbed:
         elif "up to date" not in (status := self.clone.run("dvc", "status", *self.targets)):
             problems.append(status)
         return f"{self.name}: " + "; ".join(problems) if problems else ""
-
-
-def _postpone(kills: dict[str, list[str]], stage: str, kind: str) -> None:
-    """A stage had ended before it could be hit: its kind of kill goes to the next one."""
-    later = [s for s in STAGES[STAGES.index(stage) + 1 :] if s in kills]
-    later = [s for s in later if "worker" not in kind or not s.startswith(WITHOUT_WORKERS)]
-    if later and kind not in kills[later[0]]:
-        kills[later[0]].append(kind)
 
 
 def _tail(run: Run) -> str:

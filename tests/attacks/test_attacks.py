@@ -18,8 +18,8 @@ def test_everything_is_survived(name, tmp_path):
     assert len(problems) == len(untried), problems
     if untried:  # no right to mount a small disk
         pytest.skip(f"{len(untried)} of {len(tallies)} {untried[0]}")
-    tried = [tally for tally in tallies if tally.tries]
-    assert len(tried) >= len(tallies) - 1 > 0  # a kill whose stage had ended before is no try
+    assert tallies
+    assert all(tally.tries for tally in tallies)
 
 
 @pytest.mark.slow

@@ -3,9 +3,11 @@
 import csv
 import json
 import logging
+import os
 import shutil
-from concurrent.futures.process import BrokenProcessPool
-from unittest.mock import MagicMock
+import signal
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -76,7 +78,7 @@ def test_stills_are_aligned_once_for_any_number_of_trainings(folders, short, run
     caplog.set_level(logging.INFO)
     train_vgg(*folders, short, runtime)
     first = (folders[-1] / "network.safetensors").read_bytes()
-    monkeypatch.setattr(train, "ProcessPoolExecutor", None)  # a second alignment would need it
+    monkeypatch.setattr(train, "_align_part", lambda *part: 1 / 0)  # a second alignment would need it
     train_vgg(*folders, short.model_copy(update={"seed": 9}), runtime)
     assert (folders[-1] / "network.safetensors").read_bytes() != first
     assert caplog.text.count("a face found and aligned in 0 of 49 stills") == 2
@@ -129,8 +131,25 @@ def test_what_is_not_there_is_named(changes, message, folders, short, runtime):
         train_vgg(*folders, short.model_copy(update=changes), runtime)
 
 
-def test_a_worker_that_dies_while_stills_are_aligned_costs_no_run(vgg_params, runtime, stills_folder, monkeypatch):
-    pools = iter([MagicMock(side_effect=BrokenProcessPool("killed")), train.ProcessPoolExecutor])
-    monkeypatch.setattr(train, "ProcessPoolExecutor", lambda *how: next(pools)(*how))
+def die_once(key: str, stills: train.Stills, margin: float, mark: Path) -> None:
+    """`train._align_part` in a worker that the first part kills."""
+    if not mark.exists():
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    train._align_part(key, stills, margin)
+
+
+def test_a_worker_that_dies_while_stills_are_aligned_costs_no_run(
+    vgg_params, runtime, stills_folder, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(train, "_align_part", partial(die_once, mark=tmp_path / "died"))
     stills = train.read_stills(stills_folder, ["Training"])
     assert len(train._aligned_once(stills, 0.15, runtime).encoded) == len(stills.encoded)
+    assert (tmp_path / "died").exists()
+
+
+def test_stills_whose_alignment_takes_too_long_are_named(vgg_params, runtime, stills_folder):
+    stills = train.read_stills(stills_folder, ["Training"])
+    hasty = runtime.model_copy(update={"clip_seconds": 0.01})
+    with pytest.raises(UserError, match=rf"part 0, {stills.names[0]} to {stills.names[-1]}: took longer than 0.01 s"):
+        train._aligned_once(stills, 0.15, hasty)
