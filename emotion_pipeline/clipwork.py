@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -65,6 +66,13 @@ class ClipWork:
     @cached_property
     def _hashes(self) -> dict[Path, str]:
         return {}  # a network file is an input of every clip: hashed once
+
+    def keys(self, clip_ids: Sequence[str]) -> dict[str, str]:
+        """`key` of clips; their input files are read on all cores."""
+        files = list({file for clip_id in clip_ids for file in self.files[clip_id]})
+        with ThreadPoolExecutor(self.runtime.processes) as threads:
+            self._hashes.update(zip(files, threads.map(input_sha256, files), strict=True))
+        return {clip_id: self.key(clip_id, self.files[clip_id]) for clip_id in clip_ids}
 
     def key(self, clip_id: str, files: Sequence[Path]) -> str:
         """Of a clip's result: over stage, code, parameters, and the bytes of the input files.

@@ -4,6 +4,7 @@ import logging
 import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -41,11 +42,11 @@ def run_per_clip(work: ClipWork) -> None:
     out = work.out
     with in_use():
         failures = _failed_before(work)
-        keys = {c: work.key(c, work.files[c]) for c in sorted(work.files) if c not in failures}
-        missing = [clip_id for clip_id in keys if not is_valid(keys[clip_id])]
+        keys = work.keys([clip_id for clip_id in sorted(work.files) if clip_id not in failures])
+        missing = _not_kept(keys, work.runtime.processes)
         wanted = {keys[clip_id] for clip_id in missing}
         if missing and fill_from_previous_outputs(out, work.keys_file, work.recorded_params, wanted):
-            missing = [clip_id for clip_id in missing if not is_valid(keys[clip_id])]
+            missing = _not_kept({c: keys[c] for c in missing}, work.runtime.processes)
         failures |= _compute_all(work, {c: keys[c] for c in missing})
         done = {clip_id: key for clip_id, key in keys.items() if clip_id not in failures}
         _fill(out, done, failures)
@@ -63,6 +64,13 @@ def _failed_before(work: ClipWork) -> Failures:
             " partly here; run `dvc checkout` or `dvc pull`, or `dvc repro` from the stage that makes it"
         )
     return failures
+
+
+def _not_kept(keys: Mapping[str, str], threads: int) -> list[str]:
+    """Clips whose result the store has not, or only damaged."""
+    with ThreadPoolExecutor(threads) as pool:
+        kept = pool.map(is_valid, keys.values())
+        return [clip_id for clip_id, whole in zip(keys, kept, strict=True) if not whole]
 
 
 def _compute_all(work: ClipWork, keys: Mapping[str, str]) -> Failures:
