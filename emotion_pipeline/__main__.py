@@ -26,7 +26,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m emotion_pipeline", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="command")
     text = "remove kept results that the present outputs do not use (no stage may be running)"
-    commands.add_parser("prune", help=text, description=text).set_defaults(run=_prune)
+    pruned = commands.add_parser("prune", help=text, description=text)
+    pruned.add_argument("--shared", action="store_true", help="also from a store that other clones use")
+    pruned.set_defaults(run=_prune)
     text = "list the published files of weights: whether they are here and right, where they are from, their licences"
     weights = commands.add_parser("weights", help=text, description=text)
     weights.set_defaults(run=_list_weights)
@@ -125,8 +127,8 @@ def _explain(arguments: argparse.Namespace) -> None:
     print(json.dumps(result, indent=1) if arguments.json else explain.as_text(result))
 
 
-def _prune(_: argparse.Namespace) -> None:
-    files, size = prune()
+def _prune(arguments: argparse.Namespace) -> None:
+    files, size = prune(shared=arguments.shared)
     log.info("prune: %d files removed, %.1f MiB", files, size / 2**20)
 
 

@@ -1,20 +1,28 @@
 """What the store need not keep any more."""
 
 import fcntl
+import os
 from pathlib import Path
 
+from emotion_pipeline.clips import UserError
 from emotion_pipeline.keysfile import read_keys
-from emotion_pipeline.machine import STORE_LOCK, locked, store_folder
+from emotion_pipeline.machine import STORE_LOCK, STORE_VARIABLE, locked, store_folder
 
 STAYS = {"search", "locks"}
 """Folders that no keys file names: searches can be gone on with at any time."""
 
 
-def prune() -> tuple[int, int]:
+def prune(*, shared: bool = False) -> tuple[int, int]:
     """Remove every entry that no keys file of the working tree names, and every leftover of a killed run.
 
-    Returns the number of files removed and their bytes. Raises UserError while a stage uses the store.
+    Returns the number of files removed and their bytes. Raises UserError while a stage uses the store, and for a
+    store that several clones may use, unless it is `shared` with the caller's knowledge.
     """
+    if os.environ.get(STORE_VARIABLE) and not shared:
+        raise UserError(
+            f"{store_folder()}: set by {STORE_VARIABLE}, so other clones may use it, and their results would go;"
+            " `prune --shared` if that is meant"
+        )
     busy = f"{store_folder()}: a stage is at work with these results; prune when it has ended"
     with locked(store_folder() / STORE_LOCK, fcntl.LOCK_EX | fcntl.LOCK_NB, busy):
         return _prune(store_folder())

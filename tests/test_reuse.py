@@ -86,7 +86,7 @@ def test_prune_keeps_what_the_keys_files_name(train):
         seal(entry(key))
     (entry("aa1").parent / ".cc3.h5.77.tmp").write_bytes(b"left by a killed run")
     Path("data/keys/detect.json").write_text(json.dumps({"keys": {"clip": "aa1"}}))
-    files, size = prune()
+    files, size = prune(shared=True)
     assert entry("aa1").is_file()
     assert not entry("bb2").parent.exists()
     assert train("k2") == 2  # in use, so kept
@@ -96,7 +96,18 @@ def test_prune_keeps_what_the_keys_files_name(train):
 
 def test_prune_refuses_while_a_stage_uses_the_store():
     with in_use(), pytest.raises(UserError, match="a stage is at work with these results"):
+        prune(shared=True)
+    assert prune(shared=True) == (0, 0)
+
+
+def test_prune_leaves_a_store_alone_that_others_may_use(monkeypatch, tmp_path):
+    entry("aa1").parent.mkdir(parents=True)
+    entry("aa1").write_bytes(b"a colleague's")
+    with pytest.raises(UserError, match=r"set by EMOTION_PIPELINE_STORE.*`prune --shared` if that is meant"):
         prune()
+    assert entry("aa1").exists()
+    monkeypatch.delenv("EMOTION_PIPELINE_STORE")
+    monkeypatch.chdir(tmp_path)
     assert prune() == (0, 0)
 
 

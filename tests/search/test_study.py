@@ -140,7 +140,7 @@ def test_a_trial_keeps_scores_and_no_network_and_prune_keeps_the_search(search, 
     left = store_folder() / "clips" / "aa" / ".left_by_a_killed_run"
     left.parent.mkdir(parents=True)
     left.write_bytes(b"left")
-    assert prune() == (1, 4)
+    assert prune(shared=True) == (1, 4)
     assert all(file.is_file() for file in names)
 
 
