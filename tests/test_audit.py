@@ -73,6 +73,15 @@ def test_verify_names_what_is_damaged_and_the_next_run_mends_it(first):
     assert first.outputs() == before
 
 
+def test_a_damaged_hash_in_the_store_costs_the_kept_result_and_no_output(first):
+    hash_file = sorted((first.folder / ".cache/clips").rglob("*.sha256"))[0]
+    hash_file.chmod(0o644)
+    hash_file.write_bytes(b"x" + hash_file.read_bytes()[1:])
+    rows = json.loads(first.command("verify", "--json", "--remove", status=1))["damaged"]
+    assert [row["path"] for row in rows] == [str(hash_file.with_suffix(".h5"))]
+    assert first.command("verify").endswith("\n0 damaged\n")
+
+
 @pytest.mark.parametrize(
     ("name", "problem"), [("features", "`features` has values that are no numbers"), ("boxes", "")]
 )

@@ -17,9 +17,9 @@ import numpy as np
 from emotion_pipeline.audit.stages import read_lock
 from emotion_pipeline.clips import UserError
 from emotion_pipeline.fingerprint import file_sha256
-from emotion_pipeline.keysfile import read_keys
+from emotion_pipeline.keysfile import input_sha256, read_keys
 from emotion_pipeline.machine import dvc_cache, store_folder
-from emotion_pipeline.reuse import cached_object, entry
+from emotion_pipeline.reuse import cached_object
 from emotion_pipeline.store import inside
 
 READ_BY_MODELS = ("features", "scores", "descriptor")
@@ -52,7 +52,7 @@ class Check:
 
 def verify() -> tuple[dict[str, int], list[Damage]]:
     """Number of files read by kind, and those that are damaged, sorted by path."""
-    checks = [*_outputs(), *_sealed(), *_store(), *_cache()]
+    checks = [*_outputs(), *_noted(), *_store(), *_cache()]
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         problems = list(pool.map(lambda check: check.problem(check.path), checks))
     counts: dict[str, int] = {}
@@ -72,6 +72,8 @@ def remove(damaged: Iterable[Damage]) -> None:
         if trained in path.parents:
             shutil.rmtree(path.parent, ignore_errors=True)
         path.unlink(missing_ok=True)
+        if store_folder() in path.parents:
+            path.with_suffix(".sha256").unlink(missing_ok=True)  # perhaps it is what is damaged
 
 
 def _outputs() -> Iterator[Check]:
@@ -134,18 +136,26 @@ def _broken(name: str, item: h5py.Dataset | h5py.Group) -> Iterator[str]:
             yield f"`{name}` has values that are no numbers"
 
 
-def _sealed() -> Iterator[Check]:
-    """Clips' outputs against what was kept under their key when they were made."""
-    for keys_file in sorted(Path("data/keys").glob("*.json")):
+def _noted() -> Iterator[Check]:
+    """Files of outputs against the SHA-256 that their stage noted: as the stages do that read them."""
+    keys = Path("data/keys")
+    for keys_file in sorted(keys.rglob("*.json")):
         try:
-            keys = read_keys(keys_file)
+            read_keys(keys_file)
         except UserError:  # an output itself: found there
             continue
-        for clip_id, key in keys.items():
-            path, hash_file = Path("data") / keys_file.stem / f"{clip_id}.h5", entry(key).with_suffix(".sha256")
-            if path.is_file() and hash_file.is_file():
-                remedy = f"`dvc checkout --force data/{keys_file.stem}`"
-                yield Check("outputs by key", path, partial(_unlike, hash_file), remedy)
+        out = Path("data") / keys_file.relative_to(keys).with_suffix("")
+        for path in sorted(out.rglob("*")):
+            if path.is_file():
+                yield Check("outputs by key", path, _unlike_noted, f"`dvc checkout --force {out}`")
+
+
+def _unlike_noted(path: Path) -> str:
+    try:
+        input_sha256(path)
+    except UserError:
+        return "its bytes are not those that its stage noted"
+    return ""
 
 
 def _store() -> Iterator[Check]:

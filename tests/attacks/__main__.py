@@ -4,6 +4,7 @@ All of it takes hours; `--quick` is what the test suite runs. Exit status 1 wher
 """
 
 import argparse
+import logging
 import sys
 import tempfile
 from importlib import import_module
@@ -22,6 +23,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if unknown := set(arguments.attacks) - set(ATTACKS):
         parser.error(f"no such attack: {', '.join(sorted(unknown))}; there are {', '.join(ATTACKS)}")
+    logging.getLogger("emotion_pipeline").setLevel(logging.ERROR)  # what stages say of each damaged file
     tallies: list[Tally] = []
     print("| attack | test | tries | survived |\n|---|---|--:|--:|")
     for name in arguments.attacks:
