@@ -114,9 +114,13 @@ def make_clips(
 def learnt_before(folder: Path) -> Path:
     """Weights of a network that knows faces in motion, but none of the emotions in question."""
     rng = np.random.default_rng(0)
-    some = make_clips(folder / "before", LEARNT_BEFORE, BEFORE_CLIPS, 1, 2000, rng).labels
+    train, val = (
+        make_clips(folder / f"before_{first}", LEARNT_BEFORE, clips, 1, first, rng).labels
+        for first, clips in ((2000, BEFORE_CLIPS), (3000, VAL_CLIPS))
+    )
     params = parameters("all", 0).model_copy(update={"epochs": BEFORE_EPOCHS, "patience": BEFORE_EPOCHS})
-    network, history = finetune.finetune_c3d(some, dict(list(some.items())[:1]), params, load_params().runtime)
+    network, history = finetune.finetune_c3d(train, val, params, load_params().runtime)
+    print(f"before: {max(row.val_accuracy for row in history):.2f} of val", file=sys.stderr)
     finetune.write_finetuned(folder, network, history)
     return folder / "network.safetensors"
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from emotion_pipeline.clips import UserError
-from emotion_pipeline.ending import begin
+from emotion_pipeline.ending import begin, done
 from emotion_pipeline.keysfile import input_sha256
 from emotion_pipeline.machine import explained, locked, require_room
 from emotion_pipeline.params import Params, load_params
@@ -41,3 +41,4 @@ def run_stage(main: Callable[..., None], *arguments: str, section: Callable[[Par
         if text := explained(error, out):
             sys.exit(f"ERROR: {text}")
         raise
+    done()

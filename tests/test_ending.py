@@ -42,6 +42,13 @@ if __name__ == "__main__":
 """
 
 
+def test_a_stage_that_is_done_ends_at_once_and_nothing_that_it_said_is_lost():
+    script = "import atexit, time; atexit.register(time.sleep, 30); print('the last line'); ending.done()"
+    command = [sys.executable, "-c", f"from emotion_pipeline import ending; {script}"]
+    run = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=10, check=False)
+    assert (run.returncode, run.stdout) == (0, "the last line\n")
+
+
 def test_a_process_whose_parent_died_before_it_could_ask_for_the_signal_ends(tmp_path):
     late = "import time; time.sleep(0.5); from emotion_pipeline.ending import ends_with_parent; ends_with_parent()"
     late += f"; open({str(tmp_path / 'lived')!r}, 'w')"

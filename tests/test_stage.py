@@ -17,7 +17,8 @@ def stage(tmp_path, monkeypatch, capsys):
     (tmp_path / "params.yaml").write_text((REPOSITORY / "params.yaml").read_text())
     (tmp_path / ".dvc").mkdir()
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("emotion_pipeline.stage.begin", lambda: None)  # it would change this process
+    for name in ("begin", "done"):  # they would change, and end, this process
+        monkeypatch.setattr(f"emotion_pipeline.stage.{name}", lambda: None)
 
     def run(main) -> str:
         try:
