@@ -44,7 +44,7 @@ SHOWN, LEARNT_BEFORE = ("happy", "surprise", "sad"), ("disgust", "fear", "neutra
 TRAIN_CLIPS, VAL_CLIPS, WINDOWS = 30, 15, 6
 """Clips of each emotion in train and in val, windows of a clip."""
 
-BEFORE_CLIPS, BEFORE_EPOCHS = 40, 25
+BEFORE_CLIPS, BEFORE_EPOCHS = 60, 25
 """Clips of one window of each emotion learnt before, and epochs over them."""
 
 SEEDS = (1, 2, 3)
@@ -118,9 +118,10 @@ def learnt_before(folder: Path) -> Path:
         make_clips(folder / f"before_{first}", LEARNT_BEFORE, clips, 1, first, rng).labels
         for first, clips in ((2000, BEFORE_CLIPS), (3000, VAL_CLIPS))
     )
-    params = parameters("all", 0).model_copy(update={"epochs": BEFORE_EPOCHS, "patience": BEFORE_EPOCHS})
+    params = parameters("all", 1).model_copy(update={"epochs": BEFORE_EPOCHS, "patience": BEFORE_EPOCHS})
     network, history = finetune.finetune_c3d(train, val, params, load_params().runtime)
     print(f"before: {max(row.val_accuracy for row in history):.2f} of val", file=sys.stderr)
+    network.fc8.reset_parameters()  # its classes are others from here on, as after Sports-1M
     finetune.write_finetuned(folder, network, history)
     return folder / "network.safetensors"
 
