@@ -1,6 +1,7 @@
 """`python -m tests.attacks`: everything that a team's cache must survive, tried for real; prints a table.
 
-All of it takes more than an hour; `--quick` is what the test suite runs. Exit status 1 where something was not survived.
+All of it takes more than an hour; `--quick` is what the test suite runs. Exit status 1 where something was not
+survived.
 """
 
 import argparse
