@@ -10,16 +10,20 @@ trained in three ways: from all windows alike, weighted by equation 1, and from 
 Prints a table in Markdown and writes `window_weights.png` into OUT_DIR (docs).
 """
 
+import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from functools import lru_cache, partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
 import cv2
 import numpy as np
+import torch
 from jaxtyping import Float, UInt8
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -211,19 +215,24 @@ def _curve(axes: Axes, way: str, values: Float[np.ndarray, "s e"]) -> None:
     axes.fill_between(epochs, values.min(axis=0), values.max(axis=0), color=COLOURS[way], alpha=0.15, linewidth=0)
 
 
-def main(folder: Path) -> None:
-    """Run all trainings, print and draw."""
-    courses: dict[str, list[Course]] = {way: [] for way in WAYS}
+def courses_of(seed: int, start: Path) -> dict[str, Course]:
+    """The three trainings on one seed's clips."""
+    torch.set_num_threads(1)  # the same bits on any machine of this kind
+    rng = np.random.default_rng(seed)
     with tempfile.TemporaryDirectory() as name:
-        temporary = Path(name)
-        start = learnt_before(temporary)
-        for seed in SEEDS:
-            rng, own = np.random.default_rng(seed), temporary / str(seed)
-            learnt = make_clips(own / "train", SHOWN, TRAIN_CLIPS, WINDOWS, 100 * seed, rng)
-            val = make_clips(own / "val", SHOWN, VAL_CLIPS, WINDOWS, 1000 + 100 * seed, rng)
-            for way, runs in courses.items():
-                runs.append(train(way, seed, learnt, val, start))
-                print(way, seed, *(f"{100 * np.mean(scores[-LAST:]):.0f}" for scores in runs[-1]), file=sys.stderr)
+        learnt = make_clips(Path(name) / "train", SHOWN, TRAIN_CLIPS, WINDOWS, 100 * seed, rng)
+        val = make_clips(Path(name) / "val", SHOWN, VAL_CLIPS, WINDOWS, 1000 + 100 * seed, rng)
+        return {way: train(way, seed, learnt, val, start) for way in WAYS}
+
+
+def main(folder: Path) -> None:
+    """Run all trainings, a seed on each core, print and draw."""
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as name:
+        start = learnt_before(Path(name))
+        with ProcessPoolExecutor(len(os.sched_getaffinity(0)), get_context("spawn")) as pool:
+            runs = list(pool.map(partial(courses_of, start=start), SEEDS))
+    courses = {way: [run[way] for run in runs] for way in WAYS}
     print_table(courses)
     plot(courses, folder / "window_weights.png")
 
