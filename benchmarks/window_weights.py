@@ -2,38 +2,29 @@
 
     python -m benchmarks.window_weights [OUT_DIR]
 
-Generated faces, as those of the sample data set. Every clip has six windows of 16 frames. In one of them, at random,
-the face shows happiness, surprise or sadness; in the five others it speaks, and is neutral. As in section 2.4 the
-network does not start at random: it has learnt disgust, fear and no expression from other people. From there C3D is
-trained in three ways: from all windows alike, weighted by equation 1, and from the best-scoring window alone
-(multiple-instance learning); per seed on the same clips. The people of val are in no clip of train.
+Every clip has five windows of 16 frames. One of them, at random, shows the class: a disc crosses the picture, along a
+row that tells the class. In the four others a disc stands still, in a row drawn anew for each: they tell nothing.
+C3D learns from the clips of three classes in three ways: from all windows alike, weighted by equation 1, and from the
+best-scoring window alone (multiple-instance learning); per seed on the same clips, from the same random start.
 Prints a table in Markdown and writes `window_weights.png` into OUT_DIR (docs).
 """
 
-import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterable
 from functools import lru_cache, partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
 import cv2
 import numpy as np
-import torch
 from jaxtyping import Float, UInt8
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from numpy.random import Generator
 
-from emotion_pipeline.datasets.expression import APEX, UNIT_INDEX
-from emotion_pipeline.datasets.performer import performer
-from emotion_pipeline.datasets.scene import actor, background, camera, draw, head_motion, photographed
-from emotion_pipeline.emotions import EMOTIONS
 from emotion_pipeline.faces.crops import encode_jpeg, read_faces
 from emotion_pipeline.faces.warp import FACE_SIDE
 from emotion_pipeline.features import finetune
@@ -44,20 +35,16 @@ from emotion_pipeline.params import FinetuneC3dParams, TemperatureParams, load_p
 from emotion_pipeline.store import Artifact, write_artifact
 from emotion_pipeline.training import Epoch, fit
 
-SHOWN, LEARNT_BEFORE = ("happy", "surprise", "sad"), ("disgust", "fear", "neutral")
-TRAIN_CLIPS, VAL_CLIPS, WINDOWS = 30, 15, 6
-"""Clips of each emotion in train and in val, windows of a clip."""
-
-BEFORE_CLIPS, BEFORE_EPOCHS = 60, 25
-"""Clips of one window of each emotion learnt before, and epochs over them."""
+CLASSES, TRAIN_CLIPS, VAL_CLIPS, WINDOWS = 3, 10, 10, 5
+"""Classes, clips of each in train and in val, windows of a clip."""
 
 SEEDS = (1, 2, 3)
-EPOCHS, UNIFORM_EPOCHS, LAST = 12, 2, 3
+EPOCHS, UNIFORM_EPOCHS, LAST = 12, 4, 3
 TEMPERATURE = TemperatureParams(first=1.0, factor=0.85, last=0.5)
 """Weights from p to its square; the table's numbers are means over the `LAST` epochs."""
 
-SIDE, DIFFICULTY = 112, 0.3
-"""Pixels of a side of the drawn picture; how much people, light and camera differ, as in `sample.difficulty`."""
+SIDE, NOISE, CONTRAST = 56, 25.0, 50.0
+"""Pixels of a side of the generated picture before it is enlarged; grey values."""
 
 SCORES = {
     "mean": "accuracy, clips scored by the mean over windows",
@@ -85,53 +72,44 @@ class Clips(NamedTuple):
     shown: dict[Path, int]
 
 
-def drawn(emotion: str, number: int, windows: int, shown: int, rng: Generator) -> UInt8[np.ndarray, "t 224 224 3"]:
-    """Faces of person `number`, who speaks, and shows the emotion in one window."""
-    frames, x = windows * WINDOW, np.arange(WINDOW)
-    person = performer(number, DIFFICULTY, np.random.default_rng(number))
-    curve = np.zeros(frames)
-    curve[shown * WINDOW : (shown + 1) * WINDOW] = np.minimum(np.minimum(x, WINDOW - 1 - x) / 4, 1)
-    units = curve[:, None] * np.clip(person.strength * person.style * APEX[EMOTIONS.index(emotion)], 0, 1.35)
-    speech = np.clip(0.3 + 0.3 * np.sin(np.arange(frames) / rng.uniform(1.5, 4) + rng.uniform(0, 6)), 0, 1)
-    for unit, share in (("jaw_drop_26", 0.22), ("lips_part_25", 0.25)):
-        units[:, UNIT_INDEX[unit]] = np.maximum(units[:, UNIT_INDEX[unit]], share * speech)
-    who = actor(person, units, head_motion(frames, person, (SIDE / 2, SIDE / 2), 0.95, rng))
-    room, how = background(SIDE, SIDE, rng), camera(frames, DIFFICULTY, rng)
-    pictures = (photographed(draw(room, who, frame)[0], how, frame, rng) for frame in range(frames))
-    return np.stack([cv2.resize(picture, (FACE_SIDE, FACE_SIDE)) for picture in pictures])
+def window(row: float, columns: Float[np.ndarray, "16"], rng: Generator) -> UInt8[np.ndarray, "16 224 224 3"]:
+    """A disc at these places (0 to 1) of each frame on a noisy ground."""
+    y, x = np.mgrid[:SIDE, :SIDE] / SIDE
+    disc = (y - row) ** 2 + (x - columns[:, None, None]) ** 2 < 0.1**2
+    pictures = 110 + CONTRAST * disc[..., None] + rng.normal(0, NOISE, (WINDOW, SIDE, SIDE, 3))
+    small = pictures.clip(0, 255).astype(np.uint8)
+    return np.stack([cv2.resize(p, (FACE_SIDE, FACE_SIDE), interpolation=cv2.INTER_NEAREST) for p in small])
 
 
-def make_clips(
-    folder: Path, emotions: Sequence[str], per_emotion: int, windows: int, first: int, rng: Generator
-) -> Clips:
-    """Files as stage `track` writes them; each of the people, from number `first` on, shows all the emotions."""
+def shown_window(label: int, rng: Generator) -> UInt8[np.ndarray, "16 224 224 3"]:
+    """A disc crosses the picture, to the left or to the right, along the row of its class."""
+    return window(_row(label, rng), np.linspace(0.1, 0.9, WINDOW)[:: rng.choice([-1, 1])], rng)
+
+
+def other_window(rng: Generator) -> UInt8[np.ndarray, "16 224 224 3"]:
+    """A disc stands still, in any row."""
+    return window(_row(int(rng.integers(CLASSES)), rng), np.full(WINDOW, rng.uniform(0.1, 0.9)), rng)
+
+
+def _row(label: int, rng: Generator) -> float:
+    return float((label + 0.5) / CLASSES + rng.uniform(-0.06, 0.06))
+
+
+def make_clips(folder: Path, per_class: int, rng: Generator) -> Clips:
+    """Files as stage `track` writes them."""
     clips = Clips({}, {})
-    for i in range(per_emotion * len(emotions)):
-        path, emotion, shown = folder / f"clip_{i:03}.h5", emotions[i % len(emotions)], int(rng.integers(windows))
-        faces = drawn(emotion, first + i // len(emotions), windows, shown, rng)
+    for i in range(per_class * CLASSES):
+        path, label, shown = folder / f"clip_{i:03}.h5", i % CLASSES, int(rng.integers(WINDOWS))
+        windows = [shown_window(label, rng) if j == shown else other_window(rng) for j in range(WINDOWS)]
+        faces = np.concatenate(windows)
         arrays = {"frame": np.arange(len(faces), dtype=np.int32)}
         write_artifact(path, path.stem, Artifact(arrays, pieces=encode_jpeg(faces)))
-        clips.labels[path], clips.shown[path] = EMOTIONS.index(emotion), shown
+        clips.labels[path], clips.shown[path] = label, shown
     return clips
 
 
-def learnt_before(folder: Path) -> Path:
-    """Weights of a network that knows faces in motion, but none of the emotions in question."""
-    rng = np.random.default_rng(0)
-    train, val = (
-        make_clips(folder / f"before_{first}", LEARNT_BEFORE, clips, 1, first, rng).labels
-        for first, clips in ((2000, BEFORE_CLIPS), (3000, VAL_CLIPS))
-    )
-    params = parameters("all", 1).model_copy(update={"epochs": BEFORE_EPOCHS, "patience": BEFORE_EPOCHS})
-    network, history = finetune.finetune_c3d(train, val, params, load_params().runtime)
-    print(f"before: {max(row.val_accuracy for row in history):.2f} of val", file=sys.stderr)
-    network.fc8.reset_parameters()  # its classes are others from here on, as after Sports-1M
-    finetune.write_finetuned(folder, network, history)
-    return folder / "network.safetensors"
-
-
-def train(way: str, seed: int, learnt: Clips, val: Clips, start: Path) -> Course:
-    """Fine-tune from the weights `start`, and look at the network after every epoch."""
+def train(way: str, seed: int, learnt: Clips, val: Clips) -> Course:
+    """Fine-tune from a random start, and look at the network after every epoch."""
     course, weights = Course([], [], []), list[np.ndarray]()
     read = lru_cache(len(val.labels))(partial(read_faces, pixels=112))
 
@@ -152,13 +130,13 @@ def train(way: str, seed: int, learnt: Clips, val: Clips, start: Path) -> Course
 
     one = dict(list(val.labels.items())[:1])  # the loop's own validation: measured here instead
     with patch.object(finetune, "fit", watched), patch.object(finetune, "window_weights", recorded):
-        finetune.finetune_c3d(learnt.labels, one, parameters(way, seed), load_params().runtime, start)
+        finetune.finetune_c3d(learnt.labels, one, parameters(way, seed), load_params().runtime)
     return course
 
 
 def parameters(way: str, seed: int) -> FinetuneC3dParams:
-    """The sample's, for a short training that is not stopped early."""
-    changes = {"windows": way, "seed": seed, "overlap": 0, "weights": None, "epochs": EPOCHS}
+    """The project's, for a small and short training that is not stopped early."""
+    changes = {"windows": way, "seed": seed, "overlap": 0, "weights": None, "width": 0.03125, "epochs": EPOCHS}
     changes |= {"patience": EPOCHS, "uniform_epochs": UNIFORM_EPOCHS, "temperature": TEMPERATURE}
     return load_params().finetune_c3d["weighted"].model_copy(update=changes)
 
@@ -184,21 +162,20 @@ def weight_of_shown(weights: list[np.ndarray], clips: Clips) -> float:
 
 def print_table(courses: dict[str, list[Course]]) -> None:
     """In Markdown: each number is the mean (lowest to highest) over the seeds of the mean over the last epochs."""
-    clips, chance = VAL_CLIPS * len(SHOWN), 100 / len(SHOWN)
-    print(f"{len(SEEDS)} seeds, {clips} clips of val, chance {chance:.0f} %, last {LAST} epochs")
+    print(f"{len(SEEDS)} seeds, {VAL_CLIPS * CLASSES} clips of val, chance {100 / CLASSES:.0f} %, last {LAST} epochs")
     print(f"\n| windows | {' | '.join(SCORES.values())} |\n|---|---|---|---|")
     for way, runs in courses.items():
         cells = [100 * np.array([getattr(run, name)[-LAST:] for run in runs]).mean(axis=1) for name in SCORES]
         print(f"| {WAYS[way]} | " + " | ".join(f"{c.mean():.0f} % ({c.min():.0f}-{c.max():.0f})" for c in cells) + " |")
 
 
-def plot(courses: dict[str, list[Course]], path: Path) -> None:
+def draw(courses: dict[str, list[Course]], path: Path) -> None:
     """By epoch: accuracies, weight of the window that shows the class; mean and range over the seeds."""
     figure = Figure(figsize=(12, 3.8), layout="constrained")
     for axes, (name, title) in zip(figure.subplots(1, len(SCORES)), SCORES.items(), strict=True):
         for way, runs in courses.items():
             _curve(axes, way, 100 * np.array([getattr(run, name) for run in runs]))
-        even, what = (WINDOWS, "1 / w: all windows alike") if name == "weight" else (len(SHOWN), "chance")
+        even, what = (WINDOWS, "1 / w: all windows alike") if name == "weight" else (CLASSES, "chance")
         axes.axhline(100 / even, color="grey", linestyle=":", label=what)
         axes.axvline(UNIFORM_EPOCHS + 0.5, color="#d5dbe1", zorder=0)
         axes.set(title=title, xlabel="epoch", ylim=(0, 102), xlim=(1, EPOCHS))
@@ -215,26 +192,18 @@ def _curve(axes: Axes, way: str, values: Float[np.ndarray, "s e"]) -> None:
     axes.fill_between(epochs, values.min(axis=0), values.max(axis=0), color=COLOURS[way], alpha=0.15, linewidth=0)
 
 
-def courses_of(seed: int, start: Path) -> dict[str, Course]:
-    """The three trainings on one seed's clips."""
-    torch.set_num_threads(1)  # the same bits on any machine of this kind
-    rng = np.random.default_rng(seed)
-    with tempfile.TemporaryDirectory() as name:
-        learnt = make_clips(Path(name) / "train", SHOWN, TRAIN_CLIPS, WINDOWS, 100 * seed, rng)
-        val = make_clips(Path(name) / "val", SHOWN, VAL_CLIPS, WINDOWS, 1000 + 100 * seed, rng)
-        return {way: train(way, seed, learnt, val, start) for way in WAYS}
-
-
 def main(folder: Path) -> None:
-    """Run all trainings, a seed on each core, print and draw."""
-    torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory() as name:
-        start = learnt_before(Path(name))
-        with ProcessPoolExecutor(len(os.sched_getaffinity(0)), get_context("spawn")) as pool:
-            runs = list(pool.map(partial(courses_of, start=start), SEEDS))
-    courses = {way: [run[way] for run in runs] for way in WAYS}
+    """Run all trainings, print and draw."""
+    courses: dict[str, list[Course]] = {way: [] for way in WAYS}
+    for seed in SEEDS:
+        rng = np.random.default_rng(seed)
+        with tempfile.TemporaryDirectory() as temporary:
+            learnt = make_clips(Path(temporary) / "train", TRAIN_CLIPS, rng)
+            val = make_clips(Path(temporary) / "val", VAL_CLIPS, rng)
+            for way, runs in courses.items():
+                runs.append(train(way, seed, learnt, val))
     print_table(courses)
-    plot(courses, folder / "window_weights.png")
+    draw(courses, folder / "window_weights.png")
 
 
 if __name__ == "__main__":
