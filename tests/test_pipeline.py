@@ -147,14 +147,6 @@ def test_the_same_run_in_another_folder_gives_equal_bytes(first, tmp_path):
     assert other.outputs() == first.outputs()
 
 
-def test_an_added_clip_costs_its_own_work(first):
-    first.add_clip()
-    output = first.repro()
-    assert {counts.split(",")[0] for counts in first.summaries(output).values()} == {"1 computed"}
-    assert "finetune_vgg: reused" in output
-    assert all(f"finetune_c3d_{network}: reused" in output for network in ("weighted", "central", "random"))
-
-
 @pytest.mark.parametrize(
     ("keys", "value", "message"),
     [
