@@ -19,11 +19,13 @@ log = logging.getLogger(__name__)
 
 MODELS = ("vgg_lstm", "c3d_lstm", "c3d_lstm_overlap8", "audio_mlp")
 TRAINED = ("train_temporal", "train_fusion", "train_ensemble")
+FINETUNED = ("finetune_vgg", "finetune_c3d_weighted", "finetune_c3d_central", "finetune_c3d_random")
 NOT_NEEDED = ("raw/sample", "raw/stills", "raw/clips", "detect", "align", "track", "quality", "extract_vgg")
 NOT_NEEDED += ("extract_c3d_weighted", "extract_c3d_central", "extract_c3d_random", "extract_audio")
-NOT_NEEDED += ("finetune_vgg", "finetune_c3d_weighted", "finetune_c3d_central", "finetune_c3d_random")
+NOT_NEEDED += FINETUNED
 """Folders of data/ with videos, faces, features or networks: a fusion experiment has at most small tables of them."""
 
+STEPS = "compute, push, pull, fuse, add a clip, push, pull"
 SMALL = {".csv"}
 FACTOR = 4
 """What one changed clip may send, as a multiple of its own files: they, lists of files, all scores, the report."""
@@ -36,7 +38,7 @@ def attack(folder: Path, quick: bool) -> Iterator[Tally]:
         try:
             yield told(folder / kind, first, kind)
         except RuntimeError as error:  # no such server here
-            tally = Tally(f"compute, push, pull, fuse, add a clip, push, pull: {kind}")
+            tally = Tally(f"{STEPS}: {kind}")
             tally.count(f"not tried: {error}")
             yield tally
 
@@ -46,7 +48,7 @@ def told(folder: Path, first: Clone, kind: str) -> Tally:
     with REMOTES[kind](folder / "server") as remote:
         a = Clone(folder / "a", first.limit_s)
         shutil.copytree(first.folder, a.folder, symlinks=True)
-        tally = Tally(f"compute, push, pull, fuse, add a clip, push, pull: {kind}")
+        tally = Tally(f"{STEPS}: {kind}")
         story = Story(folder, a, remote)
         for problem in story.steps():
             tally.count(problem)
@@ -148,7 +150,7 @@ class Story:
         output = self.b.repro()
         found = self.b.summaries(output)
         wrong = {s: c for s, c in found.items() if not (c.startswith("1 computed, ") and c.endswith(" 0 failed"))}
-        trained = [line for line in output.splitlines() if line.startswith("finetune_") and ": trained" in line]
+        trained = [name for name in FINETUNED if f"{name}: reused" not in output]
         if wrong or trained or set(found) != set(PER_CLIP):
             return f"{wrong} {trained} {set(PER_CLIP) - set(found)}"
         return ""
