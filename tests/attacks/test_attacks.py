@@ -7,9 +7,15 @@ import pytest
 from tests.attacks.__main__ import ATTACKS
 from tests.attacks.sharing import told
 
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(
+        1800
+    ),  # whole chains of stages: three minutes each on a fast machine, over ten on a slow, busy one
+    pytest.mark.filterwarnings("ignore"),  # DVC's own
+]
 
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")  # DVC's own
+
 @pytest.mark.parametrize("name", [name for name in ATTACKS if name != "sharing"])
 def test_everything_is_survived(name, tmp_path):
     tallies = list(import_module(f"tests.attacks.{name}").attack(tmp_path, True))
@@ -22,8 +28,6 @@ def test_everything_is_survived(name, tmp_path):
     assert all(tally.tries for tally in tallies)
 
 
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")
 def test_results_are_shared_over_a_folder(first, tmp_path):
     """As the attack `sharing` has it, without computing everything once more."""
     tally = told(tmp_path, first, "folder")
