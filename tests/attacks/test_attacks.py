@@ -9,9 +9,7 @@ from tests.attacks.sharing import told
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.timeout(
-        1800
-    ),  # whole chains of stages: three minutes each on a fast machine, over ten on a slow, busy one
+    pytest.mark.timeout(1800),  # whole chains of stages: over ten minutes on a slow, busy machine
     pytest.mark.filterwarnings("ignore"),  # DVC's own
 ]
 
