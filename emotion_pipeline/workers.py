@@ -7,7 +7,8 @@ from concurrent.futures import Future, as_completed
 from concurrent.futures import TimeoutError as ClipTimeout
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing import get_context
+from multiprocessing.context import SpawnContext
+from multiprocessing.synchronize import RLock
 from typing import TypeVar
 
 from pebble import ProcessExpired, ProcessPool
@@ -74,11 +75,26 @@ def run_each(
     return results, failures
 
 
+class _Context(SpawnContext):
+    """Keeps the pool's locks until its last worker has ended.
+
+    The pool drops them first, and the system forgets their names: a worker that is still starting would end in a
+    traceback, because it finds none.
+    """
+
+    def __init__(self) -> None:
+        self.locks: list[RLock] = []
+
+    def RLock(self) -> RLock:  # noqa: N802 - the standard library's name
+        self.locks.append(super().RLock())
+        return self.locks[-1]
+
+
 @contextmanager
 def _pool(workers: int) -> Iterator[ProcessPool]:
     for variable in ("OMP_NUM_THREADS", "OPENCV_FOR_THREADS_NUM"):
         os.environ.setdefault(variable, "1")  # one core per worker: the same bytes for any number of workers
-    pool = ProcessPool(workers, initializer=ends_with_parent, context=get_context("spawn"))
+    pool = ProcessPool(workers, initializer=ends_with_parent, context=_Context())
     try:
         yield pool
         pool.close()

@@ -1,5 +1,7 @@
-"""Processes that die as they start."""
+"""Processes that die as they start, and one that has not started when all is done."""
 
+import subprocess
+import sys
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -9,6 +11,7 @@ import pytest
 from emotion_pipeline import workers
 from emotion_pipeline.clips import UserError
 from emotion_pipeline.workers import POOLS, run_each
+from tests.conftest import REPOSITORY
 
 
 class Broken:
@@ -51,3 +54,35 @@ def test_workers_that_always_die_end_the_stage_with_a_message(break_pools, runti
     break_pools(POOLS)
     with pytest.raises(UserError, match="detect: worker processes died 3 times before they had a clip"):
         run_each("detect", divmod, {"a": (7, 2)}, runtime)
+
+
+def test_a_worker_that_is_still_starting_when_all_is_done_ends_without_a_traceback(tmp_path):
+    (tmp_path / "stage.py").write_text(STAGE)
+    (tmp_path / "started").mkdir()
+    command = [sys.executable, tmp_path / "stage.py", tmp_path / "started"]
+    run = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=60, check=False)
+    assert (run.returncode, run.stdout, run.stderr) == (0, "({'a': 1, 'b': 2}, {})\n", "")
+
+
+STAGE = """
+import os, signal, sys, time
+from emotion_pipeline.ending import WORKER, begin
+from emotion_pipeline.params import load_params
+from emotion_pipeline.workers import run_each
+
+def slow_to_end(value):
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the pool waits for it, and then kills it
+    return value
+
+begin()
+if WORKER:
+    started = sys.argv[1]
+    open(os.path.join(started, str(os.getpid())), "w").close()
+    while len(os.listdir(started)) < 2:
+        time.sleep(0.01)
+    if os.getpid() == max(map(int, os.listdir(started))):
+        time.sleep(2)  # slow to start, and ended after the other one
+else:
+    runtime = load_params().runtime.model_copy(update={"workers": 2})
+    print(run_each("detect", slow_to_end, {"a": (1,), "b": (2,)}, runtime))
+"""
