@@ -31,7 +31,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from numpy.random import Generator
 
-from emotion_pipeline.datasets.expression import APEX, UNIT_INDEX
+from emotion_pipeline.datasets.expression import APEX, open_mouth
 from emotion_pipeline.datasets.performer import performer
 from emotion_pipeline.datasets.scene import actor, background, camera, draw, head_motion, photographed
 from emotion_pipeline.emotions import EMOTIONS
@@ -95,8 +95,7 @@ def drawn(emotion: str, number: int, windows: int, shown: int, rng: Generator) -
     curve[shown * WINDOW : (shown + 1) * WINDOW] = np.minimum(np.minimum(x, WINDOW - 1 - x) / 4, 1)
     units = curve[:, None] * np.clip(person.strength * person.style * APEX[EMOTIONS.index(emotion)], 0, 1.35)
     speech = np.clip(0.3 + 0.3 * np.sin(np.arange(frames) / rng.uniform(1.5, 4) + rng.uniform(0, 6)), 0, 1)
-    for unit, share in (("jaw_drop_26", 0.22), ("lips_part_25", 0.25)):
-        units[:, UNIT_INDEX[unit]] = np.maximum(units[:, UNIT_INDEX[unit]], share * speech)
+    open_mouth(units, speech)
     who = actor(person, units, head_motion(frames, person, (SIDE / 2, SIDE / 2), 0.95, rng))
     room, how = background(SIDE, SIDE, rng), camera(frames, DIFFICULTY, rng)
     pictures = (photographed(draw(room, who, frame)[0], how, frame, rng) for frame in range(frames))

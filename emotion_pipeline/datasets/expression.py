@@ -219,5 +219,11 @@ def intensity_curve(frames: int, rng: np.random.Generator) -> tuple[Float[np.nda
     return curve, int(np.argmax(curve))
 
 
+def open_mouth(units: Float[np.ndarray, "t u"], openness: Float[np.ndarray, " t"]) -> None:
+    """Open the mouth of the action units `units` for speech; in place. `openness` is 0 for closed lips, 1 at most."""
+    for unit, share in (("jaw_drop_26", 0.22), ("lips_part_25", 0.25)):
+        units[:, UNIT_INDEX[unit]] = np.maximum(units[:, UNIT_INDEX[unit]], share * openness)
+
+
 def _smooth(x: Float[np.ndarray, " t"]) -> Float[np.ndarray, " t"]:
     return x * x * (3 - 2 * x)

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int32, UInt8
 from scipy.signal import resample_poly
 
-from emotion_pipeline.datasets.expression import APEX, UNIT_INDEX, intensity_curve
+from emotion_pipeline.datasets.expression import APEX, UNIT_INDEX, intensity_curve, open_mouth
 from emotion_pipeline.datasets.performer import Performer, performer
 from emotion_pipeline.datasets.scene import Actor, actor, background, camera, draw, head_motion, photographed
 from emotion_pipeline.datasets.voice import RATE, prosody, speak
@@ -148,9 +148,7 @@ def _units(
     chance = np.exp(rng.normal(0, 0.1 + 0.2 * params.difficulty, len(other)))
     apex = strength * APEX[EMOTIONS.index(shown)] + (0.1 if weak else 0.6) * other
     units = curve[:, None] * np.clip(apex * person.style * chance, 0, 1.35)[None]
-    jaw, part = UNIT_INDEX["jaw_drop_26"], UNIT_INDEX["lips_part_25"]
-    units[:, jaw] = np.maximum(units[:, jaw], 0.22 * mouth)
-    units[:, part] = np.maximum(units[:, part], 0.25 * mouth)
+    open_mouth(units, mouth)
     lids, t = UNIT_INDEX["lids_close_43"], np.arange(len(curve))
     for blink in rng.uniform(0, 90, 3):
         units[:, lids] = np.maximum(units[:, lids], np.exp(-0.5 * ((t - blink) / 1.1) ** 2))
