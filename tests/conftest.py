@@ -1,5 +1,6 @@
 """Generated clips and parameters, so that everything runs on a CPU in a minute or two."""
 
+import os
 import shutil
 from collections.abc import Callable, Sequence
 from fractions import Fraction
@@ -13,6 +14,16 @@ from emotion_pipeline.params import Params, RuntimeParams, load_params
 
 REPOSITORY = Path(__file__).parents[1]
 SHARED = REPOSITORY.parent / "shared"
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # two processes, each with a thread per core, wait for each other
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What one process of `pytest -n` runs: the tests of a file, all that use `first`, one slow test."""
+    for item in items:
+        alone = item.nodeid if item.get_closest_marker("slow") else item.path.name
+        item.add_marker(pytest.mark.xdist_group("first" if "first" in item.fixturenames else alone))
 
 
 @pytest.fixture(autouse=True)

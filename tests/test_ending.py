@@ -10,12 +10,14 @@ from tests.conftest import REPOSITORY
 
 
 def test_ctrl_c_during_the_imports_gives_the_message_and_no_traceback():
-    command = [sys.executable, "-m", "stages.finetune_vgg"]  # imports torch, which takes seconds
+    command = [sys.executable, "-X", "importtime", "-m", "stages.finetune_vgg"]  # imports torch, which takes seconds
     run = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    time.sleep(0.5)
+    while "torch" not in run.stderr.readline():
+        assert run.poll() is None
     run.send_signal(signal.SIGINT)
-    assert run.communicate(timeout=5) == (MESSAGE, "")
-    assert run.returncode == INTERRUPTED
+    said, imports = run.communicate(timeout=5)
+    assert (run.returncode, said) == (INTERRUPTED, MESSAGE)
+    assert all(line.startswith("import time:") for line in imports.splitlines())
 
 
 def test_ctrl_c_ends_the_workers_too_and_waits_for_none(tmp_path):
