@@ -56,7 +56,7 @@ def small(params: dict) -> dict:
 class Clone:
     """A clone of this repository's working tree in a folder of its own."""
 
-    def __init__(self, folder: Path, limit_s: float = 540):
+    def __init__(self, folder: Path, limit_s: float = 1700):
         self.folder, self.limit_s = folder, limit_s
         self.environment = {k: v for k, v in os.environ.items() if not k.startswith(("DVC_", "EMOTION_PIPELINE_"))}
         self.environment["PATH"] = f"{Path(sys.executable).parent}:{self.environment['PATH']}"

@@ -6,14 +6,14 @@ the wire counted.
 
 import logging
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import yaml
 
 from tests.attacks.remotes import REMOTES, Remote, size_of
 from tests.attacks.tally import Tally
-from tests.clone import PER_CLIP, Clone, new_clone
+from tests.clone import METHODS, PER_CLIP, Clone, new_clone
 
 log = logging.getLogger(__name__)
 
@@ -48,8 +48,6 @@ def told(folder: Path, first: Clone, kind: str) -> Tally:
     with REMOTES[kind](folder / "server") as remote:
         a = Clone(folder / "a", first.limit_s)
         shutil.copytree(first.folder, a.folder, symlinks=True)
-        narrow(a)
-        a.repro()
         tally = Tally(f"{STEPS}: {kind}")
         story = Story(folder, a, remote)
         for problem in story.steps():
@@ -62,7 +60,7 @@ def computed(folder: Path) -> Clone:
     """A small clone in which everything has run."""
     clone = new_clone(folder)
     clone.limit_s = 3600
-    narrow(clone)
+    narrow(clone, METHODS)
     for model in MODELS:
         clone.edit("train_temporal", model, "refit", value=False)
     clone.edit("training", "seeds", value=[1])
@@ -74,16 +72,16 @@ def computed(folder: Path) -> Clone:
     return clone
 
 
-def narrow(clone: Clone) -> None:
-    """Leave what the story names: each further model, fusion and ensemble would only be trained again for a clip."""
+def narrow(clone: Clone, fusions: Sequence[str]) -> None:
+    """Leave these fusions and what the story names: all else would only be trained again for the added clip."""
     params = yaml.safe_load((clone.folder / "params.yaml").read_text())
     clone.edit("train_temporal", value={name: params["train_temporal"][name] for name in MODELS})
     clone.edit("train_ensemble", value={ENSEMBLE: params["train_ensemble"][ENSEMBLE]})
     pipeline = yaml.safe_load((clone.folder / "dvc.yaml").read_text())
-    pipeline["stages"]["train_fusion"]["foreach"] = [FUSION]
+    pipeline["stages"]["train_fusion"]["foreach"] = list(fusions)
     (clone.folder / "dvc.yaml").write_text(yaml.safe_dump(pipeline, sort_keys=False))
     for path in [path for kind in TRAINED for path in (clone.folder / "data").glob(f"{kind}/[!.]*")]:
-        if path.name not in {*MODELS, FUSION, ENSEMBLE}:
+        if path.name not in {*MODELS, *fusions, ENSEMBLE}:
             shutil.rmtree(path)
 
 
