@@ -13,7 +13,7 @@ repro: $(VENV)/installed
 	@echo "Done: open reports/report.html"
 
 test: $(VENV)/installed
-	pytest --numprocesses 2 --dist loadgroup
+	pytest --numprocesses 2
 
 check: $(VENV)/installed
 	ruff format --check .

@@ -9,6 +9,8 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from emotion_pipeline.params import Params, RuntimeParams, load_params
 
@@ -19,12 +21,20 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # two processes, each with a thread per core, wait for each other
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks for the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What one process of `pytest -n` runs: the tests of a file, all that use `first`, one slow test."""
-    for item in items:
-        alone = item.nodeid if item.get_closest_marker("slow") else item.path.name
-        item.add_marker(pytest.mark.xdist_group("first" if "first" in item.fixturenames else alone))
+WITH_FIRST = ("tests/test_audit.py", "tests/test_pipeline.py", "tests/attacks/test_attacks.py::test_results_are_shared")
+
+
+class Schedule(LoadScopeScheduling):
+    """What one process of `pytest --numprocesses` runs: the tests of a file, all with `first`, each other attack."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        if nodeid.startswith(WITH_FIRST):
+            return "first"
+        return nodeid if nodeid.startswith("tests/attacks") else nodeid.split("::")[0]
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Schedule:
+    return Schedule(config, log)
 
 
 @pytest.fixture(autouse=True)

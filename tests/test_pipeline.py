@@ -13,7 +13,6 @@ import yaml
 from dvc.repo import Repo
 
 from emotion_pipeline.report.paper import title_of
-from tests.attacks.chain import short_chain
 from tests.clone import ENSEMBLES, METHODS, MODELS, PER_CLIP, Clone
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # DVC's own
@@ -148,16 +147,6 @@ def test_an_override_makes_the_named_clip_again_and_no_other(first):
     file.write_text(header)
     first.run("dvc", "repro", "track")  # DVC has that run in its cache
     assert first.outputs() == before
-
-
-def test_the_same_run_in_another_folder_gives_equal_bytes(tmp_path):
-    one = short_chain(tmp_path)
-    other = Clone(shutil.copytree(one.folder, tmp_path / "other" / "chain", symlinks=True))
-    other.edit("runtime", "workers", value=1)
-    for chain in (one, other):
-        chain.repro()
-    assert one.outputs() == other.outputs()
-    assert {"data/track", "data/finetune_c3d_weighted", "data/train_ensemble/submission_2"} <= set(one.outputs())
 
 
 def test_the_same_results_in_another_folder_give_an_equal_report(first, tmp_path):
