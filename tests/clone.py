@@ -56,9 +56,10 @@ def small(params: dict) -> dict:
 class Clone:
     """A clone of this repository's working tree in a folder of its own."""
 
-    def __init__(self, folder: Path, limit_s: float = 1700):
+    def __init__(self, folder: Path, limit_s: float = 540):
         self.folder, self.limit_s = folder, limit_s
-        self.environment = {k: v for k, v in os.environ.items() if not k.startswith(("DVC_", "EMOTION_PIPELINE_"))}
+        ours = ("DVC_", "EMOTION_PIPELINE_", "OMP_")  # stages run as users run them, with all threads
+        self.environment = {k: v for k, v in os.environ.items() if not k.startswith(ours)}
         self.environment["PATH"] = f"{Path(sys.executable).parent}:{self.environment['PATH']}"
         self.environment["DVC_SITE_CACHE_DIR"] = str(folder.parent / "site")
 

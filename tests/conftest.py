@@ -20,8 +20,8 @@ SHARED = REPOSITORY.parent / "shared"
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # two processes, each with a thread per core, wait for each other
 
-
 WITH_FIRST = ("tests/test_audit.py", "tests/test_pipeline.py", "tests/attacks/test_attacks.py::test_results_are_shared")
+"""Tests that share the clone in which everything has run: in two processes it would be made twice."""
 
 
 class Schedule(LoadScopeScheduling):
@@ -113,6 +113,7 @@ def first(tmp_path_factory):
     from tests.clone import new_clone
 
     clone = new_clone(tmp_path_factory.mktemp("first") / "clone")
+    clone.limit_s = 1700  # all stages, beside other tests, on slow cores
     clone.run("dvc", "repro", "sample")
     shutil.copytree(clone.folder / "data/raw/sample", clone.folder / "data/raw/clips")
     clone.first_output = clone.repro()

@@ -53,6 +53,7 @@ def test_status_says_what_a_changed_parameter_would_compute_before_anything_runs
     assert after["train_fusion@mean"]["changed"] == []
     assert "finetune_c3d@weighted" in after["train_temporal@c3d_lstm"]["after"] + after["extract_c3d@weighted"]["after"]
     assert f"Clips to compute now: {clips} in track." in shown
+    assert status_of(first) == before
 
 
 def test_verify_names_what_is_damaged_and_the_next_run_mends_it(first):

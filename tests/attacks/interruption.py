@@ -33,7 +33,7 @@ INTERRUPTED_SECONDS = 5.0
 GONE_SECONDS = 2.0
 """In which no process of a killed run may be left."""
 
-STARTED_SECONDS = 1.0
+STARTED_SECONDS = 0.5
 """So old a stage is when SIGINT reaches it: before, Python itself is still starting, and cannot answer."""
 
 LONGEST_SECONDS = 600.0
