@@ -22,10 +22,10 @@ from numpy.random import Generator
 from torch import Tensor
 from torch.nn.utils.rnn import pack_padded_sequence
 
-from emotion_pipeline.dataset import bucketed, padded
+from emotion_pipeline.data.sequences import bucketed, padded
 from emotion_pipeline.emotions import EMOTIONS
 from emotion_pipeline.temporal.lstm import LSTMClassifier
-from emotion_pipeline.training import adamw
+from emotion_pipeline.training.loop import adamw
 
 CLIPS, SHORTEST, LONGEST, BATCH, WIDTH, HIDDEN, DESCRIPTOR = 773, 20, 272, 16, 4096, 2230, 297
 

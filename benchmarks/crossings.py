@@ -9,11 +9,11 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 from numpy.random import Generator
 
-from emotion_pipeline.datasets.expression import UNIT_INDEX
-from emotion_pipeline.datasets.film import person_of
-from emotion_pipeline.datasets.scene import Actor, actor, background, camera, draw, head_motion, photographed
 from emotion_pipeline.faces.boxes import box_iou
 from emotion_pipeline.params import SampleParams
+from emotion_pipeline.sample.expression import UNIT_INDEX
+from emotion_pipeline.sample.film import person_of
+from emotion_pipeline.sample.scene import Actor, actor, background, camera, draw, head_motion, photographed
 
 HEIGHT, WIDTH = 232, 640
 SCALE, FACE = 0.7, (64.0, 77.0)

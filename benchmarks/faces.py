@@ -20,13 +20,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from emotion_pipeline.clips import UserError
+from emotion_pipeline.data.artifact import read_array
+from emotion_pipeline.data.media import frames
+from emotion_pipeline.errors import UserError
 from emotion_pipeline.faces.boxes import box_iou, moved_box
 from emotion_pipeline.faces.detect import DETECTORS, find_faces
 from emotion_pipeline.faces.landmarks import PREDICTORS
-from emotion_pipeline.media import frames
 from emotion_pipeline.params import DetectParams, load_params
-from emotion_pipeline.store import read_array
 
 SEARCHES = [
     ("centerface", 0.5, 1.0),

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import av
 
-from emotion_pipeline.media import frames
+from emotion_pipeline.data.artifact import Artifact, read_array, write_artifact
+from emotion_pipeline.data.media import frames
 from emotion_pipeline.params import Params, load_params
-from emotion_pipeline.store import Artifact, read_array, write_artifact
 
 FPS, SHORT, MOST_PICTURES = 25, 10, 500
 

@@ -21,14 +21,14 @@ import torch
 import torch.nn.functional as F
 from numpy.random import Generator
 
-from emotion_pipeline.device import device_of
 from emotion_pipeline.emotions import EMOTIONS
 from emotion_pipeline.faces.crops import JPEG
 from emotion_pipeline.faces.warp import FACE_SIDE
 from emotion_pipeline.features import finetune
 from emotion_pipeline.features.stills import Stills
 from emotion_pipeline.params import Params, load_params
-from emotion_pipeline.training import Epoch, fit
+from emotion_pipeline.training.device import device_of
+from emotion_pipeline.training.loop import Epoch, fit
 
 BATCHES, WARM_UP, READY = 20, 2, 4
 """Batches of a measurement, those of them that are left out of its time, and ready batches, used in turn."""

@@ -14,15 +14,15 @@ from pathlib import Path
 
 import numpy as np
 
-from emotion_pipeline.clips import Clip, read_manifest, write_manifest
+from emotion_pipeline.data.manifest import Clip, read_manifest, write_manifest
+from emotion_pipeline.data.scores import read_scores
 from emotion_pipeline.emotions import EMOTIONS
 from emotion_pipeline.features.extract import vgg_work
 from emotion_pipeline.features.train import train_vgg
 from emotion_pipeline.leave_one_out import split_for
 from emotion_pipeline.metrics import accuracy, bootstrap_interval, predicted_labels
 from emotion_pipeline.params import Params, load_params
-from emotion_pipeline.perclip import run_per_clip
-from emotion_pipeline.scorefile import read_scores
+from emotion_pipeline.run.perclip import run_per_clip
 from emotion_pipeline.temporal.train import train_temporal
 
 DATA = Path("data")

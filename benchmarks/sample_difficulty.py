@@ -22,14 +22,14 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
+from emotion_pipeline.data.artifact import read_array, write_artifact
+from emotion_pipeline.data.media import sound
 from emotion_pipeline.datasets.layouts import table
-from emotion_pipeline.datasets.sample import make_clips
 from emotion_pipeline.emotions import EMOTIONS
 from emotion_pipeline.faces.detect import DETECTORS, detect_clip
 from emotion_pipeline.faces.landmarks import PREDICTORS, align_clip
-from emotion_pipeline.media import sound
 from emotion_pipeline.params import AlignParams, DetectParams, IngestParams, SampleParams, SubjectCounts, load_params
-from emotion_pipeline.store import read_array, write_artifact
+from emotion_pipeline.sample.generate import make_clips
 
 SUBJECTS = SubjectCounts(train=11, val=2, test=2)
 FOLDS = 5

@@ -19,13 +19,13 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
+from emotion_pipeline.data.artifact import read_array, write_artifact
 from emotion_pipeline.faces.detect import DETECTORS, detect_clip
 from emotion_pipeline.faces.landmarks import PREDICTORS, align_clip
 from emotion_pipeline.faces.link import choose_track, link_boxes
 from emotion_pipeline.faces.quality import eye_distance
 from emotion_pipeline.faces.smooth import smooth
 from emotion_pipeline.params import load_params
-from emotion_pipeline.store import read_array, write_artifact
 
 WIDTHS = (0.5, 1.0, 1.5, 2.0, 3.0, 4.0)
 FPS = 25

@@ -29,14 +29,14 @@ from numpy.random import Generator
 from scipy.optimize import linear_sum_assignment
 
 from benchmarks.crossings import SHOWN, Clip, clips, crossing
-from emotion_pipeline.datasets.movie import write_movie
+from emotion_pipeline.data.media import frames
 from emotion_pipeline.faces.boxes import box_centres, box_iou, box_sides
 from emotion_pipeline.faces.cuts import shots
 from emotion_pipeline.faces.detect import DETECTORS, detect_clip
 from emotion_pipeline.faces.draw import colour_of
 from emotion_pipeline.faces.link import choose_track, link_boxes
-from emotion_pipeline.media import frames
 from emotion_pipeline.params import Params, TrackParams, load_params
+from emotion_pipeline.sample.movie import write_movie
 
 MATCH = 0.5
 NOISE, DROPPED, DRAWS = 0.03, 0.05, 8

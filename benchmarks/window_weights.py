@@ -31,9 +31,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from numpy.random import Generator
 
-from emotion_pipeline.datasets.expression import APEX, open_mouth
-from emotion_pipeline.datasets.performer import performer
-from emotion_pipeline.datasets.scene import actor, background, camera, draw, head_motion, photographed
+from emotion_pipeline.data.artifact import Artifact, write_artifact
 from emotion_pipeline.emotions import EMOTIONS
 from emotion_pipeline.faces.crops import encode_jpeg, read_faces
 from emotion_pipeline.faces.warp import FACE_SIDE
@@ -42,8 +40,10 @@ from emotion_pipeline.features.c3d import C3D, WINDOW
 from emotion_pipeline.features.network import describe, prepared
 from emotion_pipeline.features.windows import window_weights
 from emotion_pipeline.params import FinetuneC3dParams, TemperatureParams, load_params
-from emotion_pipeline.store import Artifact, write_artifact
-from emotion_pipeline.training import Epoch, fit
+from emotion_pipeline.sample.expression import APEX, open_mouth
+from emotion_pipeline.sample.performer import performer
+from emotion_pipeline.sample.scene import actor, background, camera, draw, head_motion, photographed
+from emotion_pipeline.training.loop import Epoch, fit
 
 SHOWN, LEARNT_BEFORE = ("happy", "surprise", "sad"), ("disgust", "fear", "angry", "neutral")
 TRAIN_CLIPS, VAL_CLIPS, WINDOWS = 30, 20, 6

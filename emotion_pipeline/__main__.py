@@ -8,9 +8,10 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from emotion_pipeline.clips import ClipError, UserError, read_manifest
+from emotion_pipeline.data.manifest import read_manifest
+from emotion_pipeline.errors import ClipError, UserError
 from emotion_pipeline.params import load_params
-from emotion_pipeline.prune import prune
+from emotion_pipeline.run.prune import prune
 
 log = logging.getLogger(__name__)
 
@@ -133,16 +134,16 @@ def _prune(arguments: argparse.Namespace) -> None:
 
 
 def _list_weights(_: argparse.Namespace) -> None:
-    from emotion_pipeline.faces import files
     from emotion_pipeline.features import download  # imports torch: seconds, which the other commands need not wait
+    from emotion_pipeline.weights import face_files as files
 
     log.info("%s", download.listing(WEIGHTS_FOLDER))
     log.info("%s", files.listing())
 
 
 def _get_weights(arguments: argparse.Namespace) -> None:
-    from emotion_pipeline.faces import files
     from emotion_pipeline.features import download, weights
+    from emotion_pipeline.weights import face_files as files
 
     name = arguments.name
     if name in files.PUBLISHED:

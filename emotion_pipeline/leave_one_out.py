@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from emotion_pipeline.clips import Clip, UserError, read_manifest, write_manifest
+from emotion_pipeline.data.manifest import Clip, read_manifest, write_manifest
+from emotion_pipeline.errors import UserError
 from emotion_pipeline.features.extract import c3d_work, vgg_work
 from emotion_pipeline.features.train import train_c3d, train_vgg
 from emotion_pipeline.fusion.seeds import fuse_ensemble, fuse_seeds
 from emotion_pipeline.params import Params, RuntimeParams
-from emotion_pipeline.perclip import run_per_clip
+from emotion_pipeline.run.perclip import run_per_clip
 from emotion_pipeline.temporal.seeds import train_model
 
 

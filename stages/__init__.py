@@ -2,7 +2,7 @@
 
 import sys
 
-from emotion_pipeline.ending import WORKER, begin
+from emotion_pipeline.run.process import WORKER, begin
 
 if WORKER or sys.argv[0] == "-m":  # no test that imports a stage
     begin()

@@ -4,11 +4,11 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from emotion_pipeline.clips import Clip
-from emotion_pipeline.clipwork import ClipWork
+from emotion_pipeline.data.manifest import Clip
 from emotion_pipeline.faces.landmarks import PREDICTORS, align_clip
 from emotion_pipeline.params import Params, RuntimeParams
-from emotion_pipeline.perclip import run_clip_stage
+from emotion_pipeline.run.clipwork import ClipWork
+from emotion_pipeline.run.perclip import run_clip_stage
 
 
 def work(ingest: Path, videos: Path, detect: Path, align: Path, params: Params, runtime: RuntimeParams) -> ClipWork:

@@ -3,10 +3,10 @@
 import sys
 from pathlib import Path
 
-from emotion_pipeline.keysfile import note_keys
 from emotion_pipeline.params import Params, RuntimeParams
 from emotion_pipeline.report import evaluate
-from emotion_pipeline.stage import run_stage
+from emotion_pipeline.run.keys import note_keys
+from emotion_pipeline.run.stage import run_stage
 
 
 def main(data: Path, reports: Path, params: Params, runtime: RuntimeParams) -> None:

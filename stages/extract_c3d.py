@@ -3,10 +3,10 @@
 import sys
 from pathlib import Path
 
-from emotion_pipeline.clipwork import ClipWork
 from emotion_pipeline.features.extract import c3d_work
 from emotion_pipeline.params import Params, RuntimeParams
-from emotion_pipeline.perclip import run_clip_stage
+from emotion_pipeline.run.clipwork import ClipWork
+from emotion_pipeline.run.perclip import run_clip_stage
 
 
 def work(

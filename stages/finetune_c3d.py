@@ -5,7 +5,7 @@ from pathlib import Path
 
 from emotion_pipeline.features.train import train_c3d
 from emotion_pipeline.params import FinetuneC3dParams, RuntimeParams
-from emotion_pipeline.stage import run_stage
+from emotion_pipeline.run.stage import run_stage
 
 
 def main(

@@ -3,11 +3,11 @@
 import sys
 from pathlib import Path
 
-from emotion_pipeline.clips import read_manifest
+from emotion_pipeline.data.manifest import read_manifest
 from emotion_pipeline.faces.gallery import write_gallery
-from emotion_pipeline.keysfile import hashes_of, keys_of_stage, note_keys
 from emotion_pipeline.params import GalleryParams, RuntimeParams
-from emotion_pipeline.stage import run_stage
+from emotion_pipeline.run.keys import hashes_of, keys_of_stage, note_keys
+from emotion_pipeline.run.stage import run_stage
 
 
 def main(

@@ -4,9 +4,9 @@ import sys
 from pathlib import Path
 
 from emotion_pipeline.datasets.ingest import ingest
-from emotion_pipeline.keysfile import hashes_of, keys_of_stage, note_keys
 from emotion_pipeline.params import IngestParams, RuntimeParams
-from emotion_pipeline.stage import run_stage
+from emotion_pipeline.run.keys import hashes_of, keys_of_stage, note_keys
+from emotion_pipeline.run.stage import run_stage
 
 
 def main(root: Path, out: Path, params: IngestParams, runtime: RuntimeParams) -> None:

@@ -3,10 +3,10 @@
 import sys
 from pathlib import Path
 
-from emotion_pipeline.keysfile import hashes_of, keys_of_named, note_keys
 from emotion_pipeline.leave_one_out import run_fold
 from emotion_pipeline.params import Params, RuntimeParams
-from emotion_pipeline.stage import run_stage
+from emotion_pipeline.run.keys import hashes_of, keys_of_named, note_keys
+from emotion_pipeline.run.stage import run_stage
 
 
 def main(subject: Path, data: Path, out: Path, params: Params, runtime: RuntimeParams) -> None:

@@ -3,9 +3,9 @@
 import sys
 from pathlib import Path
 
-from emotion_pipeline.datasets.sample import make_clips, make_stills
 from emotion_pipeline.params import RuntimeParams, SampleParams
-from emotion_pipeline.stage import run_stage
+from emotion_pipeline.run.stage import run_stage
+from emotion_pipeline.sample.generate import make_clips, make_stills
 
 
 def main(clips: Path, stills: Path, params: SampleParams, runtime: RuntimeParams) -> None:

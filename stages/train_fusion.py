@@ -3,11 +3,11 @@
 import sys
 from pathlib import Path
 
-from emotion_pipeline.clips import read_manifest
+from emotion_pipeline.data.manifest import read_manifest
 from emotion_pipeline.fusion.seeds import fuse_seeds
-from emotion_pipeline.keysfile import hashes_of, keys_of_named, note_keys
 from emotion_pipeline.params import Params, RuntimeParams
-from emotion_pipeline.stage import run_stage
+from emotion_pipeline.run.keys import hashes_of, keys_of_named, note_keys
+from emotion_pipeline.run.stage import run_stage
 
 
 def main(name: Path, ingest: Path, temporal: Path, out: Path, params: Params, runtime: RuntimeParams) -> None:

@@ -3,10 +3,10 @@
 import sys
 from pathlib import Path
 
-from emotion_pipeline.clips import read_manifest
-from emotion_pipeline.keysfile import hashes_of, keys_of_named, note_keys
+from emotion_pipeline.data.manifest import read_manifest
 from emotion_pipeline.params import Params, RuntimeParams
-from emotion_pipeline.stage import run_stage
+from emotion_pipeline.run.keys import hashes_of, keys_of_named, note_keys
+from emotion_pipeline.run.stage import run_stage
 from emotion_pipeline.temporal.seeds import train_model
 
 

@@ -6,8 +6,8 @@ from configparser import ConfigParser
 import pytest
 import yaml
 
-from emotion_pipeline.fingerprint import source_files
 from emotion_pipeline.params import Params
+from emotion_pipeline.run.fingerprint import source_files
 from tests.conftest import REPOSITORY
 
 PIPELINE = yaml.safe_load((REPOSITORY / "dvc.yaml").read_text())["stages"]

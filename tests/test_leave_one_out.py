@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from emotion_pipeline.clips import Clip, UserError, read_manifest, write_manifest
+from emotion_pipeline.data.artifact import Artifact, write_artifact
+from emotion_pipeline.data.manifest import Clip, read_manifest, write_manifest
 from emotion_pipeline.emotions import EMOTIONS
+from emotion_pipeline.errors import UserError
 from emotion_pipeline.faces.crops import encode_raw
 from emotion_pipeline.leave_one_out import run_fold, split_for
 from emotion_pipeline.params import Params
-from emotion_pipeline.store import Artifact, write_artifact
 
 CLIPS = [
     Clip(f"{subject}_{label}_{take}", "", "train", label, subject)

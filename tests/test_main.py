@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from emotion_pipeline.__main__ import main
-from emotion_pipeline.clips import Clip, write_manifest
+from emotion_pipeline.data.manifest import Clip, write_manifest
 
 
 @pytest.fixture

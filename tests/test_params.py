@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from emotion_pipeline.clips import UserError
+from emotion_pipeline.errors import UserError
 from emotion_pipeline.params import load_params
 from tests.conftest import REPOSITORY
 

@@ -52,12 +52,12 @@ EDITS = [
     (("track", "margin"), 0.2, {"track"}),
     (("quality", "sheet_frames"), 4, {"quality"}),
     (("finetune_vgg", "jitter", "flip"), False, {"finetune_vgg"}),
-    (("extract_vgg", "rectified"), False, {"extract_vgg"}),
+    (("extract_vgg", "relu"), False, {"extract_vgg"}),
     (("finetune_c3d", "weighted", "temperature", "first"), 4.0, {"finetune_c3d@weighted"}),
     (("extract_c3d", "weighted", "overlaps", 1), 4, {"extract_c3d@weighted"}),
     (("extract_audio", "sample_rate"), 8000, {"extract_audio"}),
     (("train_temporal", "vgg_lstm", "layers"), 2, {"train_temporal@vgg_lstm", "evaluate"}),
-    (("train_temporal", "vgg_maximum", "take"), "mean", {"train_temporal@vgg_maximum", "evaluate"}),
+    (("train_temporal", "vgg_maximum", "pooling"), "mean", {"train_temporal@vgg_maximum", "evaluate"}),
     (("train_temporal", "audio_svm", "c"), [1.0], {"train_temporal@audio_svm", "evaluate"}),
     *(
         (

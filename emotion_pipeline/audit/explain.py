@@ -11,11 +11,12 @@ from typing import Any
 
 from emotion_pipeline.audit.stages import read_lock
 from emotion_pipeline.audit.verify import md5_of, recorded_files
-from emotion_pipeline.clips import SPLITS, UserError, read_manifest
-from emotion_pipeline.fingerprint import file_sha256
-from emotion_pipeline.keysfile import read_made_by
-from emotion_pipeline.machine import dvc_cache
+from emotion_pipeline.data.manifest import SPLITS, read_manifest
+from emotion_pipeline.errors import UserError
 from emotion_pipeline.report.sources import STAGES
+from emotion_pipeline.run.disk import dvc_cache
+from emotion_pipeline.run.fingerprint import file_sha256
+from emotion_pipeline.run.keys import read_made_by
 
 
 def explain(path: Path, number: str = "") -> dict[str, Any]:

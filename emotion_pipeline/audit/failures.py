@@ -4,8 +4,8 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from emotion_pipeline.clips import UserError
-from emotion_pipeline.failures import read_failures
+from emotion_pipeline.data.failures import read_failures
+from emotion_pipeline.errors import UserError
 
 
 @dataclass(frozen=True)

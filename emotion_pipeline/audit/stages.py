@@ -11,9 +11,9 @@ from typing import Any
 
 import yaml
 
-from emotion_pipeline.clips import UserError
-from emotion_pipeline.clipwork import ClipWork
+from emotion_pipeline.errors import UserError
 from emotion_pipeline.params import Params
+from emotion_pipeline.run.clipwork import ClipWork
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from emotion_pipeline.audit.stages import Stage
-from emotion_pipeline.clips import ClipError
-from emotion_pipeline.clipwork import ClipWork
-from emotion_pipeline.failures import read_failures
-from emotion_pipeline.fingerprint import CARRIES_NUMBERS_UNCHANGED
-from emotion_pipeline.keysfile import read_keys
+from emotion_pipeline.data.failures import read_failures
+from emotion_pipeline.errors import ClipError
 from emotion_pipeline.params import Params
-from emotion_pipeline.reuse import entry
+from emotion_pipeline.run.clipwork import ClipWork
+from emotion_pipeline.run.keys import read_keys
+from emotion_pipeline.run.store import entry
 
 STATES = (
     "done",  # as the present parameters, code and inputs make it
@@ -58,13 +57,7 @@ def _runs(status: Status) -> bool:
     """Whether its outputs may become others."""
     if status.clips is not None:
         return any(state in ("to compute", "waiting") for state in status.clips.values())
-    return bool(status.after) or any(not _carries_unchanged(reason) for reason in status.changed)
-
-
-def _carries_unchanged(reason: str) -> bool:
-    """Whether a stage runs because of a module that is part of no key: its results stay as they are."""
-    module = reason.partition(".py: ")[0].replace("/", ".").removesuffix(".__init__")
-    return module.rpartition(".params.")[0] == "emotion_pipeline" or module in CARRIES_NUMBERS_UNCHANGED
+    return bool(status.after or status.changed)
 
 
 def _clip_states(

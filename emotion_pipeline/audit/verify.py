@@ -15,12 +15,12 @@ import h5py
 import numpy as np
 
 from emotion_pipeline.audit.stages import read_lock
-from emotion_pipeline.clips import UserError
-from emotion_pipeline.fingerprint import file_sha256
-from emotion_pipeline.keysfile import input_sha256, read_keys
-from emotion_pipeline.machine import dvc_cache, store_folder
-from emotion_pipeline.reuse import cached_object
-from emotion_pipeline.store import inside
+from emotion_pipeline.data.artifact import inside
+from emotion_pipeline.errors import UserError
+from emotion_pipeline.run.disk import dvc_cache, store_folder
+from emotion_pipeline.run.fingerprint import file_sha256
+from emotion_pipeline.run.keys import input_sha256, read_keys
+from emotion_pipeline.run.store import cached_object
 
 READ_BY_MODELS = ("features", "scores", "descriptor")
 """Datasets in which every value is a number (a box that was filled in has no score)."""

@@ -8,13 +8,14 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from emotion_pipeline.clips import Clip, UserError, class_table, write_manifest
+from emotion_pipeline.data.failures import require_few_failures, write_failures
+from emotion_pipeline.data.manifest import Clip, class_table, write_manifest
+from emotion_pipeline.data.media import probe
 from emotion_pipeline.datasets.layouts import LAYOUTS
-from emotion_pipeline.failures import require_few_failures, write_failures
-from emotion_pipeline.fingerprint import file_sha256
-from emotion_pipeline.media import probe
+from emotion_pipeline.errors import UserError
 from emotion_pipeline.params import IngestParams, RuntimeParams
-from emotion_pipeline.workers import run_each
+from emotion_pipeline.run.fingerprint import file_sha256
+from emotion_pipeline.run.workers import run_each
 
 log = logging.getLogger(__name__)
 

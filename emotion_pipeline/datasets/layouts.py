@@ -8,8 +8,9 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 
-from emotion_pipeline.clips import SPLITS, Clip, UserError
+from emotion_pipeline.data.manifest import SPLITS, Clip
 from emotion_pipeline.emotions import EMOTIONS
+from emotion_pipeline.errors import UserError
 from emotion_pipeline.params import IngestParams, SubjectSplit
 
 VIDEO_SUFFIXES = {".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ogv", ".webm", ".wmv"}

@@ -18,10 +18,10 @@ from jaxtyping import Float
 from onnx import numpy_helper
 from torch import Tensor, nn
 
-from emotion_pipeline.device import device_of
-from emotion_pipeline.faces.files import package_file
 from emotion_pipeline.faces.pictures import Boxes, Picture, boxes_of, groups, padded
 from emotion_pipeline.params import RuntimeParams
+from emotion_pipeline.training.device import device_of
+from emotion_pipeline.weights.face_files import package_file
 
 STRIDE = 4
 """Pixels of the picture for each cell of the network's output, along each side."""

@@ -9,9 +9,9 @@ import h5py
 import numpy as np
 from jaxtyping import UInt8
 
-from emotion_pipeline.clips import ClipError
+from emotion_pipeline.data.artifact import inside
+from emotion_pipeline.errors import ClipError
 from emotion_pipeline.faces.warp import FACE_SIDE
-from emotion_pipeline.store import inside
 
 JPEG = [cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
 """Quality 95 with the colours at full resolution: an eighth of the bytes, a mean error of about 1 in 255."""

@@ -12,16 +12,16 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
-from emotion_pipeline.clips import ClipError
+from emotion_pipeline.data.artifact import Artifact
+from emotion_pipeline.data.media import timed_frames
+from emotion_pipeline.errors import ClipError
 from emotion_pipeline.faces.centerface import centerface, centerface_file
 from emotion_pipeline.faces.dlib_models import dlib_hog, dlib_mmod, mmod_file
 from emotion_pipeline.faces.face_alignment_models import fa_blazeface, fa_retinaface, fa_scrfd, fa_sfd, fa_yunet
-from emotion_pipeline.faces.files import files_of
 from emotion_pipeline.faces.pictures import Boxes, Picture
 from emotion_pipeline.faces.yunet import yunet
-from emotion_pipeline.media import timed_frames
 from emotion_pipeline.params import DetectParams, RuntimeParams
-from emotion_pipeline.store import Artifact
+from emotion_pipeline.weights.face_files import files_of
 
 
 @dataclass(frozen=True)

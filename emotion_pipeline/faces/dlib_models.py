@@ -10,9 +10,9 @@ import numpy as np
 from jaxtyping import Float64, UInt8
 
 from emotion_pipeline.faces.boxes import box_iou, moved_box
-from emotion_pipeline.faces.files import package_file
 from emotion_pipeline.faces.pictures import Boxes, Landmarks, Picture, boxes_of
 from emotion_pipeline.params import RuntimeParams
+from emotion_pipeline.weights.face_files import package_file
 
 Grey = UInt8[np.ndarray, "h w"]
 Shape = Float64[np.ndarray, "68 2"]

@@ -18,10 +18,10 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from emotion_pipeline.clips import UserError
-from emotion_pipeline.device import device_of
+from emotion_pipeline.errors import UserError
 from emotion_pipeline.faces.pictures import Boxes, Landmarks, Picture, boxes_of, groups, padded
 from emotion_pipeline.params import RuntimeParams
+from emotion_pipeline.training.device import device_of
 
 Face = tuple[UInt8[np.ndarray, "256 256 3"], Float[np.ndarray, " 2"], float]
 """A face cut out, the centre and the scale (side over `SCALE_SIDE`) of the square it was in."""

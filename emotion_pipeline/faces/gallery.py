@@ -14,14 +14,14 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
-from emotion_pipeline.clips import SPLITS, Clip
+from emotion_pipeline.data.artifact import read_array, read_attributes
+from emotion_pipeline.data.failures import read_failures
+from emotion_pipeline.data.manifest import SPLITS, Clip
 from emotion_pipeline.emotions import EMOTIONS
 from emotion_pipeline.faces.crops import read_faces
 from emotion_pipeline.faces.sheet import evenly_spaced
-from emotion_pipeline.failures import read_failures
-from emotion_pipeline.keysfile import input_sha256
 from emotion_pipeline.params import GalleryParams
-from emotion_pipeline.store import read_array, read_attributes
+from emotion_pipeline.run.keys import input_sha256
 
 CELL = 112
 """Side of a face in a strip, in pixels."""

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
+from emotion_pipeline.data.artifact import Artifact, read_array, read_attributes
 from emotion_pipeline.faces.boxes import moved_box
 from emotion_pipeline.faces.dlib_models import dlib_68, landmarks_file
-from emotion_pipeline.faces.files import files_of
 from emotion_pipeline.faces.pictures import Boxes, Landmarks, Picture, frames_until
 from emotion_pipeline.params import AlignParams, RuntimeParams
-from emotion_pipeline.store import Artifact, read_array, read_attributes
+from emotion_pipeline.weights.face_files import files_of
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,12 @@ import av
 import numpy as np
 from av.container import OutputContainer
 
+from emotion_pipeline.data.artifact import atomic, read_array, read_attributes
+from emotion_pipeline.data.media import timed_frames, timed_sound
 from emotion_pipeline.faces.crops import Face, read_faces
 from emotion_pipeline.faces.draw import colour_of, draw_box, draw_points, write
 from emotion_pipeline.faces.pictures import Canvas, Picture
 from emotion_pipeline.faces.warp import FACE_SIDE
-from emotion_pipeline.media import timed_frames, timed_sound
-from emotion_pipeline.store import atomic, read_array, read_attributes
 
 TICKS = Fraction(1, 90_000)
 """Of the video's clock, in seconds."""

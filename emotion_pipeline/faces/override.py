@@ -5,7 +5,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from emotion_pipeline.clips import UserError
+from emotion_pipeline.errors import UserError
 
 OVERRIDES = Path("data/overrides.csv")
 

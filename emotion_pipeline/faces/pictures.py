@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from emotion_pipeline.clips import ClipError
-from emotion_pipeline.media import frames
+from emotion_pipeline.data.media import frames
+from emotion_pipeline.errors import ClipError
 
 T = TypeVar("T")
 

@@ -7,10 +7,10 @@ import cv2
 import numpy as np
 from jaxtyping import Float, Int
 
+from emotion_pipeline.data.artifact import Artifact, Value, read_array, read_attributes
 from emotion_pipeline.faces.boxes import box_sides
 from emotion_pipeline.faces.sheet import contact_sheet
 from emotion_pipeline.params import QualityParams
-from emotion_pipeline.store import Artifact, Value, read_array, read_attributes
 
 OUTER_CORNERS = 36, 45
 """Of the eyes."""

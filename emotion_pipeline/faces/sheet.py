@@ -5,10 +5,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from emotion_pipeline.data.artifact import read_array, read_attributes
 from emotion_pipeline.faces.crops import read_faces
 from emotion_pipeline.faces.draw import draw_box, draw_points, write
 from emotion_pipeline.faces.pictures import Canvas, frames_until
-from emotion_pipeline.store import read_array, read_attributes
 
 CELL, CAPTION = 160, 18
 """Pixels: width of a picture and side of a face on the sheet; height of the line below."""

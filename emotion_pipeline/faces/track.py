@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32, Int, UInt8
 
-from emotion_pipeline.clips import UserError
+from emotion_pipeline.data.artifact import Artifact, Value, read_array, read_attributes
+from emotion_pipeline.errors import UserError
 from emotion_pipeline.faces.crops import ENCODINGS
 from emotion_pipeline.faces.cuts import shots
 from emotion_pipeline.faces.link import choose_track, link_boxes
@@ -15,7 +16,6 @@ from emotion_pipeline.faces.pictures import frames_until
 from emotion_pipeline.faces.smooth import fill_gaps, smooth
 from emotion_pipeline.faces.warp import warp_face
 from emotion_pipeline.params import TrackParams
-from emotion_pipeline.store import Artifact, Value, read_array, read_attributes
 
 
 def track_clip(files: Sequence[Path], params: TrackParams, override: int | None = None) -> Artifact:

@@ -10,12 +10,12 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
-from emotion_pipeline.device import device_of
+from emotion_pipeline.data.artifact import Artifact, read_attributes
 from emotion_pipeline.faces.crops import read_faces, with_mirrored
 from emotion_pipeline.features.network import FaceNetwork, Preprocessing, describe, prepare, start_at_random
 from emotion_pipeline.features.weights import WEIGHTS, load_network
 from emotion_pipeline.params import ExtractC3dParams, RuntimeParams
-from emotion_pipeline.store import Artifact, read_attributes
+from emotion_pipeline.training.device import device_of
 
 WINDOW = 16
 """Frames of a window."""
@@ -41,10 +41,10 @@ class C3D(FaceNetwork):
         self,
         classes: int,
         width: float = 1.0,
-        keep_probability: float = 1.0,
+        dropout: float = 0.0,
         preprocessing: Preprocessing = STANDARD,
     ):
-        super().__init__(classes, width, keep_probability, preprocessing)
+        super().__init__(classes, width, dropout, preprocessing)
         inputs = 3
         for name, count in BLOCKS:
             self.add_module(f"conv{name}", nn.Conv3d(inputs, self.units(count), 3, padding=1))
@@ -56,7 +56,7 @@ class C3D(FaceNetwork):
         self.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
 
     def forward(
-        self, windows: Float[Tensor, "b 3 16 112 112"], rectified: bool = True
+        self, windows: Float[Tensor, "b 3 16 112 112"], relu: bool = True
     ) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b k"]]:
         """fc7, after its rectifier or before, and the logits."""
         x, sides = windows, self.preprocessing.pool5
@@ -68,7 +68,7 @@ class C3D(FaceNetwork):
                 x = F.max_pool3d(x, (1, 2, 2) if name == "1" else 2)
         fc7 = self.fc7(F.relu(self.fc6(x.flatten(1))))
         positive = F.relu(fc7)
-        return positive if rectified else fc7, self.fc8(self.dropout(positive))
+        return positive if relu else fc7, self.fc8(self.dropout(positive))
 
 
 def window_starts(frames: int, overlap: int) -> Int[np.ndarray, " w"]:
@@ -102,7 +102,7 @@ def c3d_clip(files: Sequence[Path], params: ExtractC3dParams, runtime: RuntimePa
     arrays = {}
     for prefix, shown in with_mirrored(faces, params.flipped).items():
         windows = prepared_windows(network, shown, window_frames(len(faces), every), runtime.batch)
-        features, scores = describe(network, windows, params.rectified)
+        features, scores = describe(network, windows, params.relu)
         for k, own in starts.items():
             rows = np.searchsorted(every, own)
             arrays[f"overlap_{k}/{prefix}features"] = features[rows]
@@ -112,7 +112,7 @@ def c3d_clip(files: Sequence[Path], params: ExtractC3dParams, runtime: RuntimePa
         arrays[f"overlap_{k}/padded"] = padded_frames(len(faces), own).astype(np.int32)
     return Artifact(
         arrays,
-        {"layer": network.descriptor, "rectified": params.rectified, "width": network.width},
+        {"layer": network.descriptor, "relu": params.relu, "width": network.width},
         absent=str(read_attributes(track).get("absent", "")),
     )
 

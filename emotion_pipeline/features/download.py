@@ -7,14 +7,14 @@ from pathlib import Path
 
 import torch
 
-from emotion_pipeline.clips import UserError
-from emotion_pipeline.download import fetch, state, verdict
+from emotion_pipeline.data.artifact import atomic
+from emotion_pipeline.errors import UserError
 from emotion_pipeline.features.c3d import C3D
 from emotion_pipeline.features.network import FaceNetwork
 from emotion_pipeline.features.vgg_face import VGGFace
 from emotion_pipeline.features.weights import WEIGHTS, Weights, fitting, read_record
-from emotion_pipeline.fingerprint import file_sha256
-from emotion_pipeline.store import atomic
+from emotion_pipeline.run.fingerprint import file_sha256
+from emotion_pipeline.weights.fetch import fetch, state, verdict
 
 log = logging.getLogger(__name__)
 

@@ -4,11 +4,11 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from emotion_pipeline.clips import Clip
-from emotion_pipeline.clipwork import ClipWork
+from emotion_pipeline.data.manifest import Clip
 from emotion_pipeline.features.c3d import c3d_clip
 from emotion_pipeline.features.vgg_face import vgg_clip
 from emotion_pipeline.params import ExtractC3dParams, ExtractVggParams, RuntimeParams
+from emotion_pipeline.run.clipwork import ClipWork
 
 
 def vgg_work(

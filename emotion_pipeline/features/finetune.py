@@ -13,7 +13,6 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
-from emotion_pipeline.device import device_of
 from emotion_pipeline.emotions import EMOTIONS
 from emotion_pipeline.faces.crops import read_faces
 from emotion_pipeline.features.c3d import C3D, window_frames, window_starts
@@ -31,7 +30,8 @@ from emotion_pipeline.features.windows import (
 )
 from emotion_pipeline.metrics import accuracy, confusion, uar
 from emotion_pipeline.params import FinetuneC3dParams, FinetuneVggParams, RuntimeParams
-from emotion_pipeline.training import Epoch, Step, adamw, fit, history_rows, seed_torch, write_rows
+from emotion_pipeline.training.device import device_of
+from emotion_pipeline.training.loop import Epoch, Step, adamw, fit, history_rows, seed_torch, write_rows
 
 WARM_UP = 10
 """Steps over which the learning rate rises: without normalisation layers, large first steps end the learning."""
@@ -39,7 +39,7 @@ WARM_UP = 10
 LARGEST_GRADIENT = 5.0
 """Norm to which larger gradients are shortened."""
 
-COURSES: dict[str, Callable[[float], float]] = {
+LR_SCHEDULES: dict[str, Callable[[float], float]] = {
     "constant": lambda done: 1.0,
     "cosine": lambda done: (1 + math.cos(math.pi * done)) / 2,
 }
@@ -89,7 +89,7 @@ def finetune_vgg(
 def starting_vgg(params: FinetuneVggParams, weights: Path | None) -> VGGFace:
     """VGG-Face before its fine-tuning. Raises UserError as `weights.starting_network`."""
     seed_torch(params.seed)
-    network = starting_network(VGGFace, params.width, params.keep_probability, weights, params.pixels)
+    network = starting_network(VGGFace, params.width, params.dropout, weights, params.pixels)
     network.preprocessing = replace(network.preprocessing, grey=params.grey or network.preprocessing.grey)
     return network
 
@@ -102,7 +102,7 @@ def accuracy_rows(
     network.to(device_of(runtime.device)).eval()
     for name, part in sorted(parts.items()):
         pictures = (faces for faces, _ in batches(part, AT_ONCE, network.preprocessing.pixels))
-        predicted = describe(network, prepared(network, pictures), rectified=True)[1].argmax(axis=1)
+        predicted = describe(network, prepared(network, pictures), relu=True)[1].argmax(axis=1)
         right = confusion(part.labels, predicted)
         recall = (np.diag(right) / np.maximum(right.sum(axis=1), 1)).tolist()
         rows.append((name, len(predicted), accuracy(part.labels, predicted), uar(part.labels, predicted), *recall))
@@ -126,7 +126,7 @@ def finetune_c3d(
     over its windows. `checkpoint`: see `training.fit`.
     """
     seed_torch(params.seed)
-    network = starting_network(C3D, params.width, params.keep_probability, weights)
+    network = starting_network(C3D, params.width, params.dropout, weights)
     read = lru_cache(CLIPS_AT_ONCE)(partial(read_faces, pixels=network.preprocessing.pixels))
     frames, val_frames = frame_counts(train, "train"), frame_counts(val, "val")
 
@@ -134,11 +134,11 @@ def finetune_c3d(
         rng = np.random.default_rng([params.seed, epoch])
         starts = {path: WINDOWS[params.windows](n, params.overlap, rng) for path, n in frames.items()}
         weight_of = {path: np.ones(len(own)) for path, own in starts.items()}
-        heat = temperature_of(params, epoch)
-        if heat is not None:
+        temperature = temperature_of(params, epoch)
+        if temperature is not None:
             for path, own in starts.items():
                 faces = read(path)[window_frames(frames[path], own)]
-                weight_of[path] = window_weights(negative_log_scores(network, faces, train[path]), heat)
+                weight_of[path] = window_weights(negative_log_scores(network, faces, train[path]), temperature)
             kept = {path: np.flatnonzero(weight) for path, weight in weight_of.items()}
             mean = sum(map(len, kept.values())) / len(kept)  # windows of a clip; the weights of a clip sum to 1
             starts = {path: own[kept[path]] for path, own in starts.items()}
@@ -196,7 +196,7 @@ def _fit(
         labels = torch.from_numpy(batch.labels).to(logits.device)
         if not network.training:
             return validate(logits, labels)
-        _set_rate(optimizer, params.learning_rate * COURSES[params.course](epoch / params.epochs))
+        _set_rate(optimizer, params.learning_rate * LR_SCHEDULES[params.lr_schedule](epoch / params.epochs))
         weights = torch.from_numpy(batch.weights).to(logits)
         loss = (weights * F.cross_entropy(logits, labels, reduction="none")).mean()
         return Step(loss, len(labels), (logits.argmax(1) == labels).sum())

@@ -25,17 +25,17 @@ class Preprocessing:
 class FaceNetwork(nn.Module):
     """A network that ends in fc6, fc7, fc8 and gives a descriptor and logits.
 
-    `width` multiplies the number of units of every layer but fc8. The last layer keeps `keep_probability` of its
-    inputs in training (section 2.3).
+    `width` multiplies the number of units of every layer but fc8. In training a share `dropout` of the last
+    layer's inputs is dropped (section 2.3).
     """
 
     name: str
     descriptor: str  # the layer that describes
 
-    def __init__(self, classes: int, width: float, keep_probability: float, preprocessing: Preprocessing):
+    def __init__(self, classes: int, width: float, dropout: float, preprocessing: Preprocessing):
         super().__init__()
         self.classes, self.width, self.preprocessing = classes, width, preprocessing
-        self.dropout = nn.Dropout(1 - keep_probability)
+        self.dropout = nn.Dropout(dropout)
 
     def units(self, count: int) -> int:
         """Units of a layer that has `count` at width 1."""
@@ -94,13 +94,13 @@ def prepared(
 
 @torch.inference_mode()
 def describe(
-    network: FaceNetwork, inputs: Iterable[Float[Tensor, "b 3 *t h w"]], rectified: bool
+    network: FaceNetwork, inputs: Iterable[Float[Tensor, "b 3 *t h w"]], relu: bool
 ) -> tuple[Float[np.ndarray, "n d"], Float[np.ndarray, "n k"]]:
     """Descriptor and softmax scores of all faces (or windows), in their order; inputs lie where the network is."""
     features = [np.zeros((0, getattr(network, network.descriptor).out_features), np.float32)]
     scores = [np.zeros((0, network.classes), np.float32)]
     for batch in inputs:
-        described, logits = network(batch, rectified=rectified)
+        described, logits = network(batch, relu=relu)
         features.append(described.cpu().numpy())
         scores.append(logits.softmax(dim=1).cpu().numpy())
     return np.concatenate(features), np.concatenate(scores)

@@ -16,10 +16,10 @@ import numpy as np
 import opensmile
 from jaxtyping import Float
 
-from emotion_pipeline.clips import ClipError, UserError
-from emotion_pipeline.media import sound
+from emotion_pipeline.data.artifact import Artifact
+from emotion_pipeline.data.media import sound
+from emotion_pipeline.errors import ClipError, UserError
 from emotion_pipeline.params import ExtractAudioParams
-from emotion_pipeline.store import Artifact
 
 CHANGES: Mapping[tuple[str, str], str | None] = {
     ("pitchShs", "voicingCutoff"): None,

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from emotion_pipeline.clips import UserError
-from emotion_pipeline.store import inside
+from emotion_pipeline.data.artifact import inside
+from emotion_pipeline.errors import UserError
 
 Layout = Literal["torch", "mmaction2", "keras", "keras_in_order"]
 

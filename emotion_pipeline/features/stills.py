@@ -11,8 +11,8 @@ import pandas as pd
 from jaxtyping import Float, Int, UInt8
 from numpy.random import Generator
 
-from emotion_pipeline.clips import UserError
 from emotion_pipeline.emotions import EMOTIONS
+from emotion_pipeline.errors import UserError
 from emotion_pipeline.faces.crops import JPEG, read_faces
 from emotion_pipeline.faces.dlib_models import dlib_68, hog_boxes, landmarks_file
 from emotion_pipeline.faces.warp import FACE_SIDE, warp_face

@@ -7,16 +7,17 @@ from pathlib import Path
 
 import numpy as np
 
-from emotion_pipeline.clips import UserError, labels_of, read_manifest
+from emotion_pipeline.data.artifact import Artifact, read_array, read_attributes, write_artifact
+from emotion_pipeline.data.manifest import labels_of, read_manifest
+from emotion_pipeline.errors import UserError
 from emotion_pipeline.features import finetune
 from emotion_pipeline.features.stills import Stills, aligned, hold_out, read_classes, read_stills, stills_of_tracks
-from emotion_pipeline.fingerprint import code_fingerprint, digest, file_sha256
-from emotion_pipeline.keysfile import input_sha256
 from emotion_pipeline.params import FinetuneC3dParams, FinetuneVggParams, RuntimeParams
-from emotion_pipeline.reuse import entry, is_valid, made_once, seal
-from emotion_pipeline.store import Artifact, read_array, read_attributes, write_artifact
-from emotion_pipeline.training import Epoch, write_rows
-from emotion_pipeline.workers import run_each
+from emotion_pipeline.run.fingerprint import code_fingerprint, digest, file_sha256
+from emotion_pipeline.run.keys import input_sha256
+from emotion_pipeline.run.store import entry, is_valid, made_once, seal
+from emotion_pipeline.run.workers import run_each
+from emotion_pipeline.training.loop import Epoch, write_rows
 
 log = logging.getLogger(__name__)
 
@@ -38,14 +39,14 @@ def train_vgg(
 
     def make(folder: Path, checkpoint: Path) -> None:
         ready = faces | {name: _aligned_once(part, params.margin, runtime) for name, part in stills.items()}
-        if "train" in ready and "held_out" not in ready:
+        if "train" in ready and "val" not in ready:
             rng = np.random.default_rng(params.seed)
-            ready["train"], ready["held_out"] = hold_out(ready["train"], params.held_out, rng)
+            ready["train"], ready["val"] = hold_out(ready["train"], params.val_fraction, rng)
         train = ready.pop("train", None)
         if train is None:  # images: none
             network, history = finetune.starting_vgg(params, weights), list[Epoch]()
         else:
-            network, history = finetune.finetune_vgg(train, ready["held_out"], params, runtime, weights, checkpoint)
+            network, history = finetune.finetune_vgg(train, ready["val"], params, runtime, weights, checkpoint)
         finetune.write_finetuned(folder, network, history)
         write_rows(folder / "accuracy.csv", finetune.accuracy_rows(network, ready, runtime))
 
@@ -74,7 +75,7 @@ def _faces(ingest: Path, track: Path, params: FinetuneVggParams) -> dict[str, St
     """With `images: clips`, faces of the labelled clips: those of train, and those of val, held out."""
     if params.images != "clips":
         return {}
-    parts = zip(("train", "held_out"), _labelled_tracks(ingest, track), strict=True)
+    parts = zip(("train", "val"), _labelled_tracks(ingest, track), strict=True)
     return {name: stills_of_tracks(tracks, params.frames_per_clip) for name, tracks in parts}
 
 

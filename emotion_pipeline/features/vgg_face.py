@@ -10,12 +10,12 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from emotion_pipeline.device import device_of
+from emotion_pipeline.data.artifact import Artifact, read_array, read_attributes
 from emotion_pipeline.faces.crops import read_faces, with_mirrored
 from emotion_pipeline.features.network import FaceNetwork, Preprocessing, describe, prepared, start_at_random
 from emotion_pipeline.features.weights import WEIGHTS, load_network
 from emotion_pipeline.params import ExtractVggParams, RuntimeParams
-from emotion_pipeline.store import Artifact, read_array, read_attributes
+from emotion_pipeline.training.device import device_of
 
 BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
 """Units and number of 3 x 3 convolutions before each halving (Parkhi et al. 2015, table 3)."""
@@ -37,10 +37,10 @@ class VGGFace(FaceNetwork):
         self,
         classes: int,
         width: float = 1.0,
-        keep_probability: float = 1.0,
+        dropout: float = 0.0,
         preprocessing: Preprocessing = STANDARD,
     ):
-        super().__init__(classes, width, keep_probability, preprocessing)
+        super().__init__(classes, width, dropout, preprocessing)
         inputs = 3
         for block, (count, convolutions) in enumerate(BLOCKS, start=1):
             for index in range(1, convolutions + 1):
@@ -54,7 +54,7 @@ class VGGFace(FaceNetwork):
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(
-        self, images: Float[Tensor, "b 3 h w"], rectified: bool = True
+        self, images: Float[Tensor, "b 3 h w"], relu: bool = True
     ) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b k"]]:
         """fc6, after its rectifier or before, and the logits."""
         x = images
@@ -65,7 +65,7 @@ class VGGFace(FaceNetwork):
         fc6 = self.fc6(x.flatten(1))
         positive = F.relu(fc6)
         fc7 = F.relu(self.fc7(positive))
-        return positive if rectified else fc6, self.fc8(self.dropout(fc7))
+        return positive if relu else fc6, self.fc8(self.dropout(fc7))
 
 
 def vgg_clip(files: Sequence[Path], params: ExtractVggParams, runtime: RuntimeParams) -> Artifact:
@@ -80,11 +80,11 @@ def vgg_clip(files: Sequence[Path], params: ExtractVggParams, runtime: RuntimePa
     arrays = {"frame": np.asarray(read_array(track, "frame"), np.int32)}
     for prefix, shown in with_mirrored(faces, params.flipped).items():
         batches = (np.ascontiguousarray(shown[i : i + runtime.batch]) for i in range(0, len(faces), runtime.batch))
-        described = describe(network, prepared(network, batches), params.rectified)
+        described = describe(network, prepared(network, batches), params.relu)
         arrays[f"{prefix}features"], arrays[f"{prefix}scores"] = described
     return Artifact(
         arrays,
-        {"layer": network.descriptor, "rectified": params.rectified, "width": network.width},
+        {"layer": network.descriptor, "relu": params.relu, "width": network.width},
         absent=str(read_attributes(track).get("absent", "")),
     )
 

@@ -14,12 +14,12 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from emotion_pipeline.clips import UserError
-from emotion_pipeline.download import require_sha256
+from emotion_pipeline.data.artifact import atomic
 from emotion_pipeline.emotions import EMOTIONS
+from emotion_pipeline.errors import UserError
 from emotion_pipeline.features.network import FaceNetwork, Preprocessing
 from emotion_pipeline.features.published import READERS, Layout
-from emotion_pipeline.store import atomic
+from emotion_pipeline.weights.fetch import require_sha256
 
 N = TypeVar("N", bound=FaceNetwork)
 
@@ -97,9 +97,7 @@ UNIT_RANGE = 1 / 64
 """Scale of the input of a network that starts at random: values of about unit variance instead of -129 to 162."""
 
 
-def starting_network(
-    build: type[N], width: float, keep_probability: float, file: Path | None, pixels: int | None = None
-) -> N:
+def starting_network(build: type[N], width: float, dropout: float, file: Path | None, pixels: int | None = None) -> N:
     """A network for the seven classes that starts from a file of weights, or at random.
 
     The last layer of a published file is for other classes: it is not taken. `pixels`: side of the input of a network
@@ -110,14 +108,14 @@ def starting_network(
     classes = len(EMOTIONS)
     if file is None:
         own = replace(standard, scale=UNIT_RANGE, pixels=pixels or standard.pixels)
-        return build(classes, width, keep_probability, own)
+        return build(classes, width, dropout, own)
     if file.suffix == ".safetensors":
         described, tensors = read_own(file, build.name)
-        network = build(classes, width, keep_probability, Preprocessing(**described["preprocessing"]))
+        network = build(classes, width, dropout, Preprocessing(**described["preprocessing"]))
         load_tensors(network, tensors, file)
     else:
         record, tensors = read_published(file, build.name)
-        network = build(classes, width, keep_probability, record.preprocessing)
+        network = build(classes, width, dropout, record.preprocessing)
         load_tensors(network, tensors, file, skip="fc8")
     return network
 
@@ -209,7 +207,7 @@ def _write(path: Path, described: Mapping[str, Any], tensors: Mapping[str, Tenso
 def load_network(path: Path, build: type[N]) -> N:
     """The network of a file of ours, in evaluation mode. Raises UserError where it is none, or another network."""
     described, tensors = read_own(path, build.name)
-    network = build(described["classes"], described["width"], 1.0, Preprocessing(**described["preprocessing"]))
+    network = build(described["classes"], described["width"], 0.0, Preprocessing(**described["preprocessing"]))
     load_tensors(network, tensors, path)
     return network.eval()
 

@@ -7,10 +7,10 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 from numpy.random import Generator
 
-from emotion_pipeline.clips import UserError
+from emotion_pipeline.data.artifact import read_array
+from emotion_pipeline.errors import UserError
 from emotion_pipeline.features.c3d import WINDOW, window_frames, window_starts
 from emotion_pipeline.params import FinetuneC3dParams
-from emotion_pipeline.store import read_array
 
 CLIPS_AT_ONCE = 128
 """Clips whose windows are shuffled together, and whose decoded faces are in memory together."""

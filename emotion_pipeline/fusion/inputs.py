@@ -8,8 +8,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
-from emotion_pipeline.clips import Clip, UserError
-from emotion_pipeline.scorefile import read_scores
+from emotion_pipeline.data.manifest import Clip
+from emotion_pipeline.data.scores import read_scores
+from emotion_pipeline.errors import UserError
 
 
 @dataclass(frozen=True)

@@ -10,15 +10,22 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from emotion_pipeline.clips import UserError
-from emotion_pipeline.dataset import Standardisation, both, bucketed, labelled_rows, standardisation_of, standardise
+from emotion_pipeline.data.models import write_model
+from emotion_pipeline.data.sequences import (
+    Standardisation,
+    both,
+    bucketed,
+    labelled_rows,
+    standardisation_of,
+    standardise,
+)
 from emotion_pipeline.emotions import EMOTIONS
+from emotion_pipeline.errors import UserError
 from emotion_pipeline.fusion.inputs import Inputs, Run
 from emotion_pipeline.fusion.moddrop import ModDropFusion
 from emotion_pipeline.fusion.score_tree import ScoreTree
-from emotion_pipeline.modelfile import write_model
 from emotion_pipeline.params import GammaParams, ModDropParams, ScoreTreeParams
-from emotion_pipeline.training import Step, adamw, fit, found_on_val, history_rows, seed_torch, write_rows
+from emotion_pipeline.training.loop import Step, adamw, fit, found_on_val, history_rows, seed_torch, write_rows
 
 NetworkParams = ModDropParams | ScoreTreeParams
 

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from numpy.random import Generator
 
-from emotion_pipeline.clips import UserError
+from emotion_pipeline.errors import UserError
 from emotion_pipeline.temporal.svm import LinearSvm, fit_svm, svm_scores
 
 MOST_POINTS = 20_000
@@ -117,12 +117,12 @@ def _best_of(
     weights: Float[np.ndarray, "g m"],
 ) -> int:
     """Which weights give the highest accuracy; of equals the ones of the lowest mean negative log score."""
-    right, surprise = np.empty(len(weights)), np.empty(len(weights))
+    right, nll = np.empty(len(weights)), np.empty(len(weights))
     for g, own in enumerate(weights):
         fused = weighted_mean(scores, present, own)
         right[g] = (fused.argmax(axis=1) == labels).sum()
-        surprise[g] = -np.log(np.maximum(fused[np.arange(len(labels)), labels], 1e-9)).mean()
-    return int(np.lexsort((surprise, -right))[0])
+        nll[g] = -np.log(np.maximum(fused[np.arange(len(labels)), labels], 1e-9)).mean()
+    return int(np.lexsort((nll, -right))[0])
 
 
 def choose_svm(

@@ -3,13 +3,13 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from emotion_pipeline.clips import Clip, seen_in_training
-from emotion_pipeline.fingerprint import code_fingerprint, digest, file_sha256
+from emotion_pipeline.data.manifest import Clip, seen_in_training
+from emotion_pipeline.data.scores import REFIT, seed_folder
 from emotion_pipeline.fusion.train import FusionParams, train_fusion
-from emotion_pipeline.keysfile import input_sha256
 from emotion_pipeline.params import EnsembleParams
-from emotion_pipeline.reuse import kept_once
-from emotion_pipeline.scorefile import REFIT, seed_folder
+from emotion_pipeline.run.fingerprint import code_fingerprint, digest, file_sha256
+from emotion_pipeline.run.keys import input_sha256
+from emotion_pipeline.run.store import kept_once
 
 
 def fuse_seeds(

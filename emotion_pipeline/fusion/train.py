@@ -8,14 +8,15 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from emotion_pipeline.clips import Clip, UserError
-from emotion_pipeline.dataset import Labelled, labelled_rows
-from emotion_pipeline.device import device_of
+from emotion_pipeline.data.manifest import Clip
+from emotion_pipeline.data.models import read_model, write_model
+from emotion_pipeline.data.scores import ScoreTable, write_scores
+from emotion_pipeline.data.sequences import Labelled, labelled_rows
+from emotion_pipeline.errors import UserError
 from emotion_pipeline.fusion import SCORE_FUSIONS
 from emotion_pipeline.fusion.inputs import Run, read_inputs
 from emotion_pipeline.fusion.networks import NetworkParams, fuse_network
 from emotion_pipeline.fusion.scores import choose_svm, choose_weights, svm_inputs, weighted_mean
-from emotion_pipeline.modelfile import read_model, write_model
 from emotion_pipeline.params import (
     ModDropParams,
     ScoreFusionParams,
@@ -24,9 +25,9 @@ from emotion_pipeline.params import (
     SvmFusionParams,
     WeightedMeanParams,
 )
-from emotion_pipeline.scorefile import ScoreTable, write_scores
 from emotion_pipeline.temporal.svm import LinearSvm, svm_scores
-from emotion_pipeline.training import write_rows
+from emotion_pipeline.training.device import device_of
+from emotion_pipeline.training.loop import write_rows
 
 log = logging.getLogger(__name__)
 

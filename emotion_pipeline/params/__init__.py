@@ -12,7 +12,7 @@ from typing import Annotated
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from emotion_pipeline.clips import UserError
+from emotion_pipeline.errors import UserError
 from emotion_pipeline.params.base import Count, Fraction, Name, Positive, Section, WholeNumber
 from emotion_pipeline.params.extraction import (
     AlignParams,

@@ -116,22 +116,22 @@ class FinetuneVggParams(Section):
     width: Annotated[float, Field(gt=0, le=1)]  # of every layer, 1 = VGG-16
     pixels: Annotated[int, Field(ge=32, le=224, multiple_of=32)]  # side of the input of a network that starts at random
     grey: bool  # the network sees grey pictures: right where all that it ever learnt from was grey
-    keep_probability: Annotated[float, Field(gt=0, le=1)]  # of the last layer's inputs
+    dropout: Annotated[float, Field(ge=0, lt=1)]  # of the last layer's inputs
     jitter: JitterParams
     learning_rate: Positive
-    course: Literal["constant", "cosine"]  # of the learning rate over the epochs; cosine: falls to 0
+    lr_schedule: Literal["constant", "cosine"]  # of the learning rate over the epochs; cosine: falls to 0
     weight_decay: NotNegative
     batch_images: Count
     epochs: Count
     patience: Count  # epochs without a higher held-out accuracy
-    held_out: Annotated[float, Field(gt=0, lt=1)]  # part of the training images
+    val_fraction: Annotated[float, Field(gt=0, lt=1)]  # part of the training images
     seed: WholeNumber
 
 
 class ExtractVggParams(Section):
     """fc6 of every face."""
 
-    rectified: bool  # after the rectifier, or before
+    relu: bool  # after the ReLU, or before
     flipped: bool  # of the mirrored faces, too
 
 
@@ -152,10 +152,10 @@ class FinetuneC3dParams(Section):
     temperature: TemperatureParams
     weights: str | None  # file in data/weights/c3d; null: random start
     width: Annotated[float, Field(gt=0, le=1)]
-    keep_probability: Annotated[float, Field(gt=0, le=1)]
+    dropout: Annotated[float, Field(ge=0, lt=1)]
     flip: bool
     learning_rate: Positive
-    course: Literal["constant", "cosine"]  # as finetune_vgg.course
+    lr_schedule: Literal["constant", "cosine"]  # as finetune_vgg.lr_schedule
     weight_decay: NotNegative
     batch_windows: Count
     epochs: Count
@@ -167,7 +167,7 @@ class ExtractC3dParams(Section):
     """The second fully connected layer of every window."""
 
     overlaps: tuple[Overlap, ...]
-    rectified: bool
+    relu: bool
     flipped: bool  # of the mirrored faces, too
 
 

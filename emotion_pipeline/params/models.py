@@ -44,7 +44,7 @@ class ScoresParams(ModelParams):
     """No sequence model: scores of frames or windows, joined over time."""
 
     model: Literal["scores"]
-    take: Literal["maximum", "mean", "majority", "most_certain", "central"]  # as `temporal.baselines`
+    pooling: Literal["maximum", "mean", "majority", "most_certain", "central"]  # as `temporal.baselines`
 
 
 class AugmentParams(Section):

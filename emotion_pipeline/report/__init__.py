@@ -6,13 +6,13 @@ import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from emotion_pipeline.clips import class_table
+from emotion_pipeline.data.manifest import class_table
 from emotion_pipeline.emotions import EMOTIONS
-from emotion_pipeline.keysfile import input_sha256
 from emotion_pipeline.params import Params
 from emotion_pipeline.report import paper, tables
 from emotion_pipeline.report.page import page
 from emotion_pipeline.report.sources import Answers, Row, Sources, read_sources
+from emotion_pipeline.run.keys import input_sha256
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from emotion_pipeline.clips import class_table
+from emotion_pipeline.data.manifest import class_table
 from emotion_pipeline.emotions import EMOTIONS
 from emotion_pipeline.params import EvaluateParams
 from emotion_pipeline.report import figures, paper, tables

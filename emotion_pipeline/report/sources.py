@@ -8,14 +8,15 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from emotion_pipeline.clips import SPLITS, Clip, UserError, labels_of, read_manifest
+from emotion_pipeline.data.failures import read_failures
+from emotion_pipeline.data.manifest import SPLITS, Clip, labels_of, read_manifest
+from emotion_pipeline.data.scores import ScoreTable, read_scores, seed_folder
 from emotion_pipeline.emotions import EMOTIONS
+from emotion_pipeline.errors import UserError
 from emotion_pipeline.faces.gallery import Gallery, read_gallery
-from emotion_pipeline.failures import read_failures
 from emotion_pipeline.metrics import predicted_labels
 from emotion_pipeline.params import Params
 from emotion_pipeline.report.paper import title_of
-from emotion_pipeline.scorefile import ScoreTable, read_scores, seed_folder
 
 STAGES = {
     "temporal": "train_temporal",

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Int
 from numpy.random import default_rng
 
-from emotion_pipeline.clips import SPLITS
+from emotion_pipeline.data.manifest import SPLITS
 from emotion_pipeline.emotions import EMOTIONS
 from emotion_pipeline.metrics import (
     NO_PREDICTION,

@@ -9,9 +9,9 @@ import numpy as np
 from jaxtyping import Float
 from optuna.trial import FrozenTrial
 
-from emotion_pipeline.clips import UserError
+from emotion_pipeline.data.scores import seed_folder
+from emotion_pipeline.errors import UserError
 from emotion_pipeline.metrics import confusion, predicted_labels
-from emotion_pipeline.scorefile import seed_folder
 from emotion_pipeline.search.output import ranked
 from emotion_pipeline.search.study import finished_trials, open_study
 from emotion_pipeline.search.trial import Search, answers_on_val, trial_folder

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
-from emotion_pipeline.clips import UserError
+from emotion_pipeline.errors import UserError
 from emotion_pipeline.params import Params, Scalar, Section, TemporalParams
 
 Value = Scalar | tuple[Scalar, ...]

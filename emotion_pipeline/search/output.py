@@ -11,10 +11,10 @@ from optuna.trial import FrozenTrial
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedSeq
 
-from emotion_pipeline.clips import UserError
+from emotion_pipeline.errors import UserError
 from emotion_pipeline.search.grid import Value, choice, set_at
 from emotion_pipeline.search.trial import Search
-from emotion_pipeline.training import write_rows
+from emotion_pipeline.training.loop import write_rows
 
 NULL = "tag:yaml.org,2002:null"
 

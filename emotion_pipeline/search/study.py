@@ -16,10 +16,10 @@ import torch
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
-from emotion_pipeline.clips import UserError
-from emotion_pipeline.ending import ends_with_parent
+from emotion_pipeline.data.scores import seed_folder
+from emotion_pipeline.errors import UserError
 from emotion_pipeline.params import Scalar
-from emotion_pipeline.scorefile import seed_folder
+from emotion_pipeline.run.process import ends_with_parent
 from emotion_pipeline.search.grid import choice
 from emotion_pipeline.search.trial import Search, forget, judged, run_trial, trial_folder
 

@@ -10,13 +10,14 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from optuna.trial import FrozenTrial, Trial
 
-from emotion_pipeline.clips import Clip, UserError, labels_of, read_manifest, seen_in_training
-from emotion_pipeline.fingerprint import code_fingerprint, digest, file_sha256
+from emotion_pipeline.data.manifest import Clip, labels_of, read_manifest, seen_in_training
+from emotion_pipeline.data.scores import read_scores, rows_of, seed_folder
+from emotion_pipeline.errors import UserError
 from emotion_pipeline.fusion.seeds import fuse_seeds
-from emotion_pipeline.machine import STORE_VARIABLE, store_folder
 from emotion_pipeline.metrics import accuracy, predicted_labels
 from emotion_pipeline.params import ModelParams, Params, Section
-from emotion_pipeline.scorefile import read_scores, rows_of, seed_folder
+from emotion_pipeline.run.disk import STORE_VARIABLE, store_folder
+from emotion_pipeline.run.fingerprint import code_fingerprint, digest, file_sha256
 from emotion_pipeline.search.grid import Grid, Point, Points, grid_of, with_values
 from emotion_pipeline.temporal.seeds import train_seeds
 
@@ -138,8 +139,8 @@ def _store(out: Path) -> Path:
 def judged(search: Search, folder: Path) -> tuple[float, float]:
     """Accuracy over the labelled clips of val, an absent modality counting as wrong, and mean negative log score."""
     truth, scores, present = answers_on_val(search, folder)
-    surprise = -np.log(np.maximum(np.nan_to_num(scores)[np.arange(len(truth)), truth], 1e-9))
-    return accuracy(truth, predicted_labels(scores, present)), float(surprise.mean())
+    nll = -np.log(np.maximum(np.nan_to_num(scores)[np.arange(len(truth)), truth], 1e-9))
+    return accuracy(truth, predicted_labels(scores, present)), float(nll.mean())
 
 
 def answers_on_val(

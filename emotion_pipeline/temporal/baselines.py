@@ -42,4 +42,4 @@ BASELINES: dict[str, Callable[[Scores], Float[np.ndarray, " k"]]] = {
     "most_certain": most_certain,
     "central": central,
 }
-"""By the name in `take`."""
+"""By the name in `pooling`."""

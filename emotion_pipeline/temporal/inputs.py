@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from emotion_pipeline.clips import Clip, UserError
-from emotion_pipeline.dataset import (
+from emotion_pipeline.data.manifest import Clip
+from emotion_pipeline.data.sequences import (
     Labelled,
     Sequences,
     Standardisation,
@@ -18,6 +18,7 @@ from emotion_pipeline.dataset import (
     overlaps_of,
     standardisation_of,
 )
+from emotion_pipeline.errors import UserError
 from emotion_pipeline.params import LstmParams, ScoresParams, TemporalParams
 
 

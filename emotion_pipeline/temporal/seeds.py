@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from emotion_pipeline.clips import Clip, seen_in_training
-from emotion_pipeline.fingerprint import code_fingerprint, digest
-from emotion_pipeline.keysfile import input_sha256
+from emotion_pipeline.data.manifest import Clip, seen_in_training
+from emotion_pipeline.data.scores import REFIT, seed_folder
 from emotion_pipeline.params import TemporalParams
-from emotion_pipeline.reuse import kept_once
-from emotion_pipeline.scorefile import REFIT, seed_folder
+from emotion_pipeline.run.fingerprint import code_fingerprint, digest
+from emotion_pipeline.run.keys import input_sha256
+from emotion_pipeline.run.store import kept_once
 from emotion_pipeline.temporal.train import train_temporal
-from emotion_pipeline.training import found_on_val
+from emotion_pipeline.training.loop import found_on_val
 
 
 def train_model(

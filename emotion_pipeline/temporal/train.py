@@ -12,11 +12,12 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from emotion_pipeline.clips import Clip, UserError
-from emotion_pipeline.dataset import bucketed, padded, standardise
-from emotion_pipeline.device import device_of
+from emotion_pipeline.data.manifest import Clip
+from emotion_pipeline.data.models import write_model
+from emotion_pipeline.data.scores import ScoreTable, write_scores
+from emotion_pipeline.data.sequences import bucketed, padded, standardise
 from emotion_pipeline.emotions import EMOTIONS
-from emotion_pipeline.modelfile import write_model
+from emotion_pipeline.errors import UserError
 from emotion_pipeline.params import (
     FitParams,
     LstmParams,
@@ -26,14 +27,14 @@ from emotion_pipeline.params import (
     SvmParams,
     TemporalParams,
 )
-from emotion_pipeline.scorefile import ScoreTable, write_scores
 from emotion_pipeline.temporal.augment import augmented
 from emotion_pipeline.temporal.baselines import BASELINES
 from emotion_pipeline.temporal.inputs import Data, read_data
 from emotion_pipeline.temporal.lstm import LSTMClassifier
 from emotion_pipeline.temporal.perceptron import AudioPerceptron
 from emotion_pipeline.temporal.svm import choose_c, svm_scores
-from emotion_pipeline.training import Step, adamw, fit, history_rows, seed_torch, write_rows
+from emotion_pipeline.training.device import device_of
+from emotion_pipeline.training.loop import Step, adamw, fit, history_rows, seed_torch, write_rows
 
 log = logging.getLogger(__name__)
 
@@ -217,7 +218,7 @@ def _scores(
     found: int | float | None,
 ) -> Trained:
     """Nothing to fit: the scores over time of each clip, joined."""
-    join = BASELINES[params.take]
+    join = BASELINES[params.pooling]
     scores = [join(data.sequences.arrays[i]) for i in np.flatnonzero(data.sequences.lengths)]
     return Trained(np.array(scores, np.float32), None, {}, [])
 

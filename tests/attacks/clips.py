@@ -7,8 +7,8 @@ import av
 import cv2
 import numpy as np
 
-from emotion_pipeline.datasets.sample import still
 from emotion_pipeline.params import SampleParams
+from emotion_pipeline.sample.generate import still
 from tests.conftest import REPOSITORY, load_params
 
 HEIGHT, WIDTH, PICTURES, FPS = 272, 288, 12, 25

@@ -11,14 +11,15 @@ from pathlib import Path
 
 import numpy as np
 
-from emotion_pipeline.clips import Clip, UserError, write_manifest
-from emotion_pipeline.clipwork import ClipWork
-from emotion_pipeline.failures import write_failures
-from emotion_pipeline.machine import store_folder
+from emotion_pipeline.data.artifact import Artifact, read_array
+from emotion_pipeline.data.failures import write_failures
+from emotion_pipeline.data.manifest import Clip, write_manifest
+from emotion_pipeline.errors import UserError
 from emotion_pipeline.params import Section, load_params
-from emotion_pipeline.perclip import run_per_clip
-from emotion_pipeline.reuse import kept_once
-from emotion_pipeline.store import Artifact, read_array
+from emotion_pipeline.run.clipwork import ClipWork
+from emotion_pipeline.run.disk import store_folder
+from emotion_pipeline.run.perclip import run_per_clip
+from emotion_pipeline.run.store import kept_once
 from tests.attacks.chain import short_chain
 from tests.attacks.tally import Tally
 from tests.clone import Clone

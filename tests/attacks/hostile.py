@@ -11,17 +11,17 @@ import numpy as np
 import torch
 from markupsafe import escape
 
-from emotion_pipeline.clips import ClipError, UserError
+from emotion_pipeline.data.artifact import read_array
+from emotion_pipeline.data.models import read_model
+from emotion_pipeline.data.scores import read_scores
 from emotion_pipeline.datasets.ingest import ingest
+from emotion_pipeline.errors import ClipError, UserError
 from emotion_pipeline.faces.crops import read_faces
 from emotion_pipeline.features.published import READERS
 from emotion_pipeline.features.weights import read_own
-from emotion_pipeline.fingerprint import ROOT, file_sha256
-from emotion_pipeline.modelfile import read_model
 from emotion_pipeline.params import IngestParams, load_params
 from emotion_pipeline.report import evaluate
-from emotion_pipeline.scorefile import read_scores
-from emotion_pipeline.store import read_array
+from emotion_pipeline.run.fingerprint import ROOT, file_sha256
 from tests.attacks.tally import Tally
 from tests.conftest import REPOSITORY
 from tests.report.conftest import ANSWERS, CLIPS, clip, params_of, write_data, write_rows

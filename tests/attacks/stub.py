@@ -9,16 +9,16 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from emotion_pipeline import machine
-from emotion_pipeline.clips import Clip, write_manifest
-from emotion_pipeline.clipwork import ClipWork
-from emotion_pipeline.failures import write_failures
-from emotion_pipeline.fingerprint import digest
+from emotion_pipeline.data.artifact import Artifact, atomic
+from emotion_pipeline.data.failures import write_failures
+from emotion_pipeline.data.manifest import Clip, write_manifest
 from emotion_pipeline.params import RuntimeParams, TrackParams
-from emotion_pipeline.perclip import run_per_clip
-from emotion_pipeline.reuse import made_once
-from emotion_pipeline.stage import run_stage
-from emotion_pipeline.store import Artifact, atomic
+from emotion_pipeline.run import disk as machine
+from emotion_pipeline.run.clipwork import ClipWork
+from emotion_pipeline.run.fingerprint import digest
+from emotion_pipeline.run.perclip import run_per_clip
+from emotion_pipeline.run.stage import run_stage
+from emotion_pipeline.run.store import made_once
 from tests.clone import Clone
 from tests.conftest import REPOSITORY
 

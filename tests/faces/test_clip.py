@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from skimage.data import astronaut
 
-from emotion_pipeline.clips import ClipError, UserError
+from emotion_pipeline.data.artifact import Artifact, read_attributes, write_artifact
+from emotion_pipeline.errors import ClipError, UserError
 from emotion_pipeline.faces.centerface import centerface_file
 from emotion_pipeline.faces.crops import read_faces
 from emotion_pipeline.faces.cuts import shots
@@ -17,7 +18,6 @@ from emotion_pipeline.faces.dlib_models import landmarks_file
 from emotion_pipeline.faces.landmarks import align_clip
 from emotion_pipeline.faces.track import track_clip
 from emotion_pipeline.params import Params
-from emotion_pipeline.store import Artifact, read_attributes, write_artifact
 
 FACE = astronaut()[0:220, 110:330]
 BLACK = np.zeros((220, 400, 3), np.uint8)

@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
-from emotion_pipeline.clips import ClipError
+from emotion_pipeline.data.artifact import Artifact, write_artifact
+from emotion_pipeline.errors import ClipError
 from emotion_pipeline.faces.crops import ENCODINGS, read_faces
-from emotion_pipeline.store import Artifact, write_artifact
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from face_alignment.utils import create_target_heatmap
 from skimage.data import astronaut
 from torch import nn
 
-from emotion_pipeline.clips import UserError
+from emotion_pipeline.errors import UserError
 from emotion_pipeline.faces import face_alignment_models
 from emotion_pipeline.faces.face_alignment_models import (
     DLIB_SCALE,

@@ -1,6 +1,6 @@
 import pytest
 
-from emotion_pipeline.clips import UserError
+from emotion_pipeline.errors import UserError
 from emotion_pipeline.faces.override import read_overrides
 
 

@@ -7,14 +7,7 @@ import pytest
 from emotion_pipeline.faces.crops import ENCODINGS
 from emotion_pipeline.faces.detect import DETECTORS
 from emotion_pipeline.faces.landmarks import PREDICTORS
-from emotion_pipeline.faces.warp import (
-    BORDERS,
-    MEAN_SHAPE,
-    STEADY,
-    level_similarity,
-    mean_shape_in_crop,
-    warp_face,
-)
+from emotion_pipeline.faces.warp import BORDERS, MEAN_SHAPE, STEADY, level_similarity, mean_shape_in_crop, warp_face
 from emotion_pipeline.params import AlignParams, DetectParams, TrackParams
 
 

@@ -6,13 +6,13 @@ from shutil import copy
 import numpy as np
 import pytest
 
+from emotion_pipeline.data.artifact import read_array, read_attributes
+from emotion_pipeline.data.failures import read_failures
 from emotion_pipeline.datasets.ingest import ingest
 from emotion_pipeline.faces.boxes import box_centres, box_sides
 from emotion_pipeline.faces.quality import jitter
-from emotion_pipeline.failures import read_failures
 from emotion_pipeline.params import Params
-from emotion_pipeline.perclip import run_per_clip
-from emotion_pipeline.store import read_array, read_attributes
+from emotion_pipeline.run.perclip import run_per_clip
 from stages import align, detect, track
 from tests.conftest import SHARED
 

@@ -7,9 +7,9 @@ import cv2
 import numpy as np
 import pytest
 
+from emotion_pipeline.data.artifact import Artifact, write_artifact
 from emotion_pipeline.emotions import EMOTIONS
 from emotion_pipeline.params import FinetuneVggParams, Params
-from emotion_pipeline.store import Artifact, write_artifact
 
 
 def write_track(path: Path, faces: np.ndarray, absent: str = "") -> Path:

@@ -5,14 +5,7 @@ from safetensors.torch import load_file
 
 from emotion_pipeline.faces.crops import read_faces
 from emotion_pipeline.features import c3d as c3d_module
-from emotion_pipeline.features.c3d import (
-    C3D,
-    c3d_clip,
-    padded_frames,
-    prepared_windows,
-    window_frames,
-    window_starts,
-)
+from emotion_pipeline.features.c3d import C3D, c3d_clip, padded_frames, prepared_windows, window_frames, window_starts
 from emotion_pipeline.features.network import prepare
 from emotion_pipeline.features.vgg_face import VGGFace, vgg_clip
 from emotion_pipeline.features.weights import save_network
@@ -74,26 +67,26 @@ def test_faces_are_averaged_to_112(make_track, noise, tmp_path):
     np.testing.assert_array_equal(small[1], faces[1, ::2, ::2])
 
 
-@pytest.mark.parametrize("rectified", [True, False])
-def test_vgg_describes_every_face_in_order(rectified, vgg, make_track, noise, runtime, tmp_path):
+@pytest.mark.parametrize("relu", [True, False])
+def test_vgg_describes_every_face_in_order(relu, vgg, make_track, noise, runtime, tmp_path):
     faces = noise(7)
     artifact = vgg_clip(
-        [make_track(tmp_path / "a.h5", faces), vgg], ExtractVggParams(rectified=rectified, flipped=False), runtime
+        [make_track(tmp_path / "a.h5", faces), vgg], ExtractVggParams(relu=relu, flipped=False), runtime
     )
     network = VGGFace(7, W)
     network.load_state_dict(load_file(vgg))
     x = torch.from_numpy((faces - np.array([129.1863, 104.7624, 93.5940])).astype(np.float32)).permute(0, 3, 1, 2)
     with torch.no_grad():
-        fc6, logits = network.eval()(x, rectified=rectified)
+        fc6, logits = network.eval()(x, relu=relu)
     np.testing.assert_allclose(artifact.arrays["features"], fc6, rtol=1e-3, atol=1e-2 * float(fc6.abs().mean()))
     np.testing.assert_allclose(artifact.arrays["scores"], logits.softmax(1), atol=1e-4)
     assert artifact.arrays["frame"].tolist() == [3, 4, 5, 6, 7, 8, 9]
-    assert artifact.attributes == {"layer": "fc6", "rectified": rectified, "width": W}
+    assert artifact.attributes == {"layer": "fc6", "relu": relu, "width": W}
 
 
 def test_c3d_describes_every_window_once(c3d, make_track, noise, runtime, tmp_path):
     track = make_track(tmp_path / "a.h5", noise(20))
-    artifact = c3d_clip([track, c3d], ExtractC3dParams(overlaps=(0, 8), rectified=True, flipped=False), runtime)
+    artifact = c3d_clip([track, c3d], ExtractC3dParams(overlaps=(0, 8), relu=True, flipped=False), runtime)
     arrays = artifact.arrays
     assert {k: arrays[f"overlap_{k}/start"].tolist() for k in (0, 8)} == {0: [0, 16], 8: [0, 8, 16]}
     assert {k: arrays[f"overlap_{k}/padded"].tolist() for k in (0, 8)} == {0: [0, 12], 8: [0, 4, 12]}
@@ -106,7 +99,7 @@ def test_c3d_describes_every_window_once(c3d, make_track, noise, runtime, tmp_pa
         fc7, logits = network.eval()(x)
     np.testing.assert_allclose(arrays["overlap_8/features"][1], fc7[0], rtol=1e-3, atol=1e-2 * float(fc7.mean()))
     np.testing.assert_allclose(arrays["overlap_8/scores"][1], logits.softmax(1)[0], atol=1e-4)
-    assert artifact.attributes == {"layer": "fc7", "rectified": True, "width": W}
+    assert artifact.attributes == {"layer": "fc7", "relu": True, "width": W}
 
 
 def test_flipped_features_are_those_of_mirrored_pictures(vgg, c3d, make_track, noise, runtime, tmp_path):
@@ -114,8 +107,8 @@ def test_flipped_features_are_those_of_mirrored_pictures(vgg, c3d, make_track, n
     track = make_track(tmp_path / "a.h5", faces)
     mirror = make_track(tmp_path / "b.h5", np.ascontiguousarray(faces[:, :, ::-1]))
     for clip, network, params, names in (
-        (vgg_clip, vgg, ExtractVggParams(rectified=True, flipped=False), [""]),
-        (c3d_clip, c3d, ExtractC3dParams(overlaps=(0, 8), rectified=True, flipped=False), ["overlap_0/", "overlap_8/"]),
+        (vgg_clip, vgg, ExtractVggParams(relu=True, flipped=False), [""]),
+        (c3d_clip, c3d, ExtractC3dParams(overlaps=(0, 8), relu=True, flipped=False), ["overlap_0/", "overlap_8/"]),
     ):
         plain = clip([track, network], params, runtime).arrays
         both = clip([track, network], params.model_copy(update={"flipped": True}), runtime).arrays
@@ -151,8 +144,8 @@ def test_windows_are_prepared_as_written_and_no_frame_twice(overlap, batch, nois
 
 def test_no_face_is_carried_on_as_absent(vgg, c3d, make_track, noise, runtime, tmp_path):
     track = make_track(tmp_path / "a.h5", noise(0), absent="no_face: in none of 72 frames")
-    frames = vgg_clip([track, vgg], ExtractVggParams(rectified=True, flipped=False), runtime)
-    windows = c3d_clip([track, c3d], ExtractC3dParams(overlaps=(0, 8), rectified=True, flipped=False), runtime)
+    frames = vgg_clip([track, vgg], ExtractVggParams(relu=True, flipped=False), runtime)
+    windows = c3d_clip([track, c3d], ExtractC3dParams(overlaps=(0, 8), relu=True, flipped=False), runtime)
     assert frames.absent == windows.absent == "no_face: in none of 72 frames"
     assert frames.arrays["features"].shape == (0, 123)
     assert windows.arrays["overlap_8/features"].shape == (0, 123)
@@ -160,7 +153,7 @@ def test_no_face_is_carried_on_as_absent(vgg, c3d, make_track, noise, runtime, t
 
 
 def test_a_new_network_under_the_same_name_is_used(vgg, make_track, noise, runtime, tmp_path):
-    track, params = make_track(tmp_path / "a.h5", noise(1)), ExtractVggParams(rectified=True, flipped=False)
+    track, params = make_track(tmp_path / "a.h5", noise(1)), ExtractVggParams(relu=True, flipped=False)
     before = vgg_clip([track, vgg], params, runtime).arrays["features"]
     save_network(vgg, VGGFace(7, W))
     assert not np.array_equal(before, vgg_clip([track, vgg], params, runtime).arrays["features"])

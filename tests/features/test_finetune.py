@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from emotion_pipeline.clips import UserError
+from emotion_pipeline.errors import UserError
 from emotion_pipeline.faces.crops import read_faces
 from emotion_pipeline.features import finetune
 from emotion_pipeline.features.c3d import window_frames
 from emotion_pipeline.features.finetune import (
-    COURSES,
+    LR_SCHEDULES,
     accuracy_rows,
     finetune_c3d,
     finetune_vgg,
@@ -95,7 +95,7 @@ def test_vgg_interrupted_and_started_again_ends_with_the_weights_of_an_undisturb
     vgg_params, runtime, parts, tmp_path, monkeypatch
 ):
     """Across the end of the warm-up, with dropout, jitter and a falling rate."""
-    short = vgg_params.model_copy(update={"epochs": 4, "course": "cosine", "batch_images": 16})
+    short = vgg_params.model_copy(update={"epochs": 4, "lr_schedule": "cosine", "batch_images": 16})
     whole, history = finetune_vgg(*parts, short, runtime)
     for epoch in (1, 3):
         with killed_in_epoch(epoch, monkeypatch):
@@ -132,20 +132,20 @@ def test_the_rate_rises_over_the_first_steps_and_then_follows_its_course(vgg_par
         return []
 
     monkeypatch.setattr(finetune, "fit", look)
-    changes = {"course": "cosine", "epochs": 4, "learning_rate": 0.1, "batch_images": 7}
+    changes = {"lr_schedule": "cosine", "epochs": 4, "learning_rate": 0.1, "batch_images": 7}
     finetune_vgg(*parts, vgg_params.model_copy(update=changes), runtime)
     assert rates[:9] == pytest.approx([0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.07, 0.08 * 0.853553, 0.09 * 0.853553])
     assert rates[14:] == pytest.approx([0.05] * 7 + [0.0146447] * 7, rel=1e-5)
-    assert COURSES["constant"](0.9) == 1
+    assert LR_SCHEDULES["constant"](0.9) == 1
 
 
 def test_accuracy_is_counted_per_part_and_class(vgg_params, runtime, parts):
     network = starting_vgg(vgg_params, None)
     torch.nn.init.zeros_(network.fc8.weight)
     torch.nn.init.constant_(network.fc8.bias[3:4], 1.0)  # every picture is called happy
-    header, first, second = accuracy_rows(network, {"held_out": parts[1], "a": parts[0].part(np.arange(12))}, runtime)
+    header, first, second = accuracy_rows(network, {"val": parts[1], "a": parts[0].part(np.arange(12))}, runtime)
     assert header == ("part", "n", "accuracy", "uar", *finetune.EMOTIONS)
-    assert second == ("held_out", 7, pytest.approx(1 / 7), pytest.approx(1 / 7), 0, 0, 0, 1, 0, 0, 0)
+    assert second == ("val", 7, pytest.approx(1 / 7), pytest.approx(1 / 7), 0, 0, 0, 1, 0, 0, 0)
     assert first[:2] == ("a", 12)
     assert first[2] == np.mean(parts[0].labels[:12] == 3)
 
@@ -169,7 +169,7 @@ def test_equation_1_in_closed_form():
 
 @pytest.mark.parametrize("heat", [0.0, 1e-320, 1e-9, 1.0, 1e9, np.inf])
 def test_equation_1_is_finite_and_sums_to_1_for_any_temperature(heat):
-    weights = window_weights(np.array([800.0, 2.0, 2.5, 1e4]), heat)
+    weights = window_weights(np.array([800.0, 2.0, 2.5, 1e4]), temperature)
     assert weights.sum() == pytest.approx(1)
     assert weights[1] == weights.max()
     if heat <= 1e-9:
@@ -294,7 +294,7 @@ def test_multiple_instance_learning_takes_the_best_window_of_each_clip_only(
 
 def test_scores_for_equation_1_are_those_without_dropout(make_track, runtime, c3d_params):
     torch.manual_seed(0)
-    network = finetune.C3D(7, 0.03, keep_probability=0.1).train()
+    network = finetune.C3D(7, 0.03, dropout=0.9).train()
     torch.nn.init.normal_(network.fc8.weight)
     windows = RNG(0).integers(0, 255, (3, 16, 112, 112, 3), dtype=np.uint8)
     s = negative_log_scores(network, windows, 2)

@@ -3,10 +3,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from emotion_pipeline.device import device_of
 from emotion_pipeline.features.c3d import C3D
 from emotion_pipeline.features.network import Preprocessing, describe, normalise_on, prepare
 from emotion_pipeline.features.vgg_face import VGGFace
+from emotion_pipeline.training.device import device_of
 
 VGG_LAYERS = (
     *("1_1", "1_2", "M", "2_1", "2_2", "M", "3_1", "3_2", "3_3", "M"),
@@ -14,7 +14,7 @@ VGG_LAYERS = (
 )
 
 
-def plain_vgg(w, x, rectified):
+def plain_vgg(w, x, relu):
     """VGG-16 written out with the weights of a state dictionary."""
     for layer in VGG_LAYERS:
         if layer == "M":
@@ -25,10 +25,10 @@ def plain_vgg(w, x, rectified):
             x = F.conv2d(x, w[f"conv{layer}.weight"], w[f"conv{layer}.bias"], padding=1).clamp(min=0)
     fc6 = x.reshape(len(x), -1) @ w["fc6.weight"].T + w["fc6.bias"]
     fc7 = (fc6.clamp(min=0) @ w["fc7.weight"].T + w["fc7.bias"]).clamp(min=0)
-    return (fc6.clamp(min=0) if rectified else fc6), fc7 @ w["fc8.weight"].T + w["fc8.bias"]
+    return (fc6.clamp(min=0) if relu else fc6), fc7 @ w["fc8.weight"].T + w["fc8.bias"]
 
 
-def plain_c3d(w, x, rectified):
+def plain_c3d(w, x, relu):
     """C3D written out: each 3-D convolution as three 2-D ones, pool5 padded on the right and at the bottom."""
     for layer in ("1", "2", "3a", "3b", "4a", "4b", "5a", "5b"):
         kernel, bias = w[f"conv{layer}.weight"], w[f"conv{layer}.bias"]
@@ -46,7 +46,7 @@ def plain_c3d(w, x, rectified):
             x = torch.maximum(x[..., ::2], x[..., 1::2])
     fc6 = (x.reshape(len(x), -1) @ w["fc6.weight"].T + w["fc6.bias"]).clamp(min=0)
     fc7 = fc6 @ w["fc7.weight"].T + w["fc7.bias"]
-    return (fc7.clamp(min=0) if rectified else fc7), fc7.clamp(min=0) @ w["fc8.weight"].T + w["fc8.bias"]
+    return (fc7.clamp(min=0) if relu else fc7), fc7.clamp(min=0) @ w["fc8.weight"].T + w["fc8.bias"]
 
 
 CASES = [(VGGFace, plain_vgg, (2, 3, 224, 224)), (C3D, plain_c3d, (1, 3, 16, 112, 112))]
@@ -87,18 +87,18 @@ def test_width_scales_every_layer_but_the_last(build, plain, shape):
 
 
 @each_network
-@pytest.mark.parametrize("rectified", [True, False])
-def test_equals_the_network_written_out_and_its_gradient(build, plain, shape, rectified, double):
+@pytest.mark.parametrize("relu", [True, False])
+def test_equals_the_network_written_out_and_its_gradient(build, plain, shape, relu, double):
     network = build(7, width=0.03).eval()
     for name, parameter in network.named_parameters():
         if name.endswith("bias"):
             torch.nn.init.normal_(parameter, std=0.3)
     weights = {k: v.detach().clone().requires_grad_() for k, v in network.state_dict().items()}
     x = torch.randn(shape)
-    ours, theirs = network(x, rectified=rectified), plain(weights, x, rectified)
+    ours, theirs = network(x, relu=relu), plain(weights, x, relu)
     torch.testing.assert_close(ours[0], theirs[0])
     torch.testing.assert_close(ours[1], theirs[1])
-    assert bool((ours[0] < 0).any()) is not rectified
+    assert bool((ours[0] < 0).any()) is not relu
     for descriptor, logits in (ours, theirs):
         (descriptor.square().sum() + logits[:, 2].sum()).backward()
     for name, parameter in network.named_parameters():
@@ -148,7 +148,7 @@ def test_at_a_random_start_no_class_is_preferred(build, plain, shape):
 
 def test_dropout_keeps_its_share_of_the_last_layers_inputs_and_nothing_else_is_dropped():
     torch.manual_seed(0)
-    network = VGGFace(7, width=0.05, keep_probability=0.05).train()
+    network = VGGFace(7, width=0.05, dropout=0.95).train()
     seen = []
     network.fc8.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     x = torch.randn(1, 3, 224, 224).expand(12, -1, -1, -1).contiguous()
@@ -182,7 +182,7 @@ def test_windows_are_prepared_channels_first_frames_second():
 
 
 def test_describing_nothing_gives_arrays_of_length_0():
-    features, scores = describe(VGGFace(7, width=0.05), [], rectified=True)
+    features, scores = describe(VGGFace(7, width=0.05), [], relu=True)
     assert (features.shape, scores.shape) == ((0, 205), (0, 7))
     assert features.dtype == scores.dtype == np.float32
 

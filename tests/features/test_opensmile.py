@@ -6,7 +6,7 @@ import numpy as np
 import opensmile as package
 import pytest
 
-from emotion_pipeline.clips import ClipError, UserError
+from emotion_pipeline.errors import ClipError, UserError
 from emotion_pipeline.features import opensmile
 from emotion_pipeline.features.opensmile import CHANGES, audio_clip, feature_names, functionals, with_options
 from tests.conftest import SHARED

@@ -8,12 +8,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from emotion_pipeline.clips import UserError
+from emotion_pipeline.errors import UserError
 from emotion_pipeline.features.c3d import C3D
 from emotion_pipeline.features.published import VGG_LAYERS
 from emotion_pipeline.features.vgg_face import VGGFace
 from emotion_pipeline.features.weights import WEIGHTS, load_network, read_published, save_network, starting_network
-from emotion_pipeline.fingerprint import file_sha256
+from emotion_pipeline.run.fingerprint import file_sha256
 
 W = 0.03
 DAG, KERAS, DEEPFACE = (name for name, record in WEIGHTS.items() if record.network == "vgg_face")

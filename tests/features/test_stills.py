@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import skimage.data
 
-from emotion_pipeline.clips import UserError
 from emotion_pipeline.emotions import EMOTIONS
+from emotion_pipeline.errors import UserError
 from emotion_pipeline.faces.dlib_models import dlib_68, hog_boxes, landmarks_file
 from emotion_pipeline.features.stills import (
     Stills,

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import torch
 
-from emotion_pipeline.clips import UserError
 from emotion_pipeline.emotions import EMOTIONS
+from emotion_pipeline.errors import UserError
 from emotion_pipeline.features import train
 from emotion_pipeline.features.train import train_vgg
 from emotion_pipeline.features.vgg_face import VGGFace
@@ -53,7 +53,7 @@ def test_accuracy_is_measured_on_the_held_out_the_test_and_the_film_pictures(
     shutil.copytree(stills_folder / "Training/Happy", tmp_path / "film/Happy")
     train_vgg(*folders, short, runtime)
     table = accuracies(folders[-1])
-    assert {name: row["n"] for name, row in table.items()} == {"held_out": "7", "PublicTest": "7", "film_frames": "7"}
+    assert {name: row["n"] for name, row in table.items()} == {"val": "7", "PublicTest": "7", "film_frames": "7"}
     film = table["film_frames"]
     assert film["accuracy"] == film["happy"]
     assert table["PublicTest"]["accuracy"] == table["PublicTest"]["uar"]  # one picture of each class
@@ -97,7 +97,7 @@ def test_aligned_stills_keep_their_order_and_labels(at_once, vgg_params, runtime
 def test_frames_of_the_clips_are_learnt_from_and_those_of_val_held_out(folders, short, runtime):
     changes = {"images": "clips", "frames_per_clip": 4, "stills": "nowhere", "test_part": None}
     train_vgg(*folders, short.model_copy(update=changes), runtime)
-    assert accuracies(folders[-1])["held_out"]["n"] == "4"
+    assert accuracies(folders[-1])["val"]["n"] == "4"
 
 
 def test_ready_weights_are_taken_as_they_are(folders, short, runtime, tmp_path):

@@ -5,7 +5,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from emotion_pipeline.clips import UserError
+from emotion_pipeline.errors import UserError
 from emotion_pipeline.features.c3d import C3D
 from emotion_pipeline.features.vgg_face import VGGFace
 from emotion_pipeline.features.weights import (
@@ -18,7 +18,7 @@ from emotion_pipeline.features.weights import (
     save_network,
     starting_network,
 )
-from emotion_pipeline.fingerprint import file_sha256
+from emotion_pipeline.run.fingerprint import file_sha256
 from tests.conftest import REPOSITORY
 
 W = 0.03

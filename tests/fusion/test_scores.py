@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.model_selection import StratifiedKFold
 
-from emotion_pipeline.clips import UserError
+from emotion_pipeline.errors import UserError
 from emotion_pipeline.fusion import scores as fusions_of_scores
 from emotion_pipeline.fusion.scores import (
     best_weights,

@@ -5,17 +5,18 @@ import numpy as np
 import pytest
 import torch
 
-from emotion_pipeline.clips import Clip, UserError
+from emotion_pipeline.data.manifest import Clip
+from emotion_pipeline.data.models import read_model
+from emotion_pipeline.data.scores import REFIT, ScoreTable, read_scores, rows_of, seed_folder, write_scores
 from emotion_pipeline.emotions import EMOTIONS
+from emotion_pipeline.errors import UserError
 from emotion_pipeline.fusion import SCORE_FUSIONS
 from emotion_pipeline.fusion.moddrop import cross_modality_penalty
 from emotion_pipeline.fusion.seeds import fuse_ensemble
 from emotion_pipeline.fusion.train import FUSERS, train_fusion
 from emotion_pipeline.metrics import split_metrics
-from emotion_pipeline.modelfile import read_model
 from emotion_pipeline.params import EnsembleParams, GammaParams, Params, ScoreFusionParams, TrainFusionParams
-from emotion_pipeline.scorefile import REFIT, ScoreTable, read_scores, rows_of, seed_folder, write_scores
-from emotion_pipeline.training import found_on_val
+from emotion_pipeline.training.loop import found_on_val
 
 METHODS = tuple(TrainFusionParams.model_fields)
 NOTHING = "test_sad_0"

@@ -8,14 +8,14 @@ import cv2
 import numpy as np
 import pytest
 
-from emotion_pipeline.clips import SPLITS, Clip, read_manifest, write_manifest
+from emotion_pipeline.data.artifact import Artifact, Value, write_artifact
+from emotion_pipeline.data.manifest import SPLITS, Clip, read_manifest, write_manifest
+from emotion_pipeline.data.scores import ScoreTable, seed_folder, write_scores
 from emotion_pipeline.emotions import EMOTIONS
 from emotion_pipeline.faces.crops import encode_raw
 from emotion_pipeline.faces.gallery import write_gallery
 from emotion_pipeline.params import EvaluateParams, GalleryParams, Params, load_params
 from emotion_pipeline.report.sources import PER_CLIP, STAGES, kinds_of
-from emotion_pipeline.scorefile import ScoreTable, seed_folder, write_scores
-from emotion_pipeline.store import Artifact, Value, write_artifact
 from tests.conftest import REPOSITORY
 
 SEEDS = (1, 5)

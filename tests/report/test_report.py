@@ -14,8 +14,9 @@ import cv2
 import numpy as np
 import pytest
 
-from emotion_pipeline.clips import UserError
+from emotion_pipeline.data.scores import write_scores
 from emotion_pipeline.emotions import EMOTIONS
+from emotion_pipeline.errors import UserError
 from emotion_pipeline.faces.gallery import face_strip, strip_clip
 from emotion_pipeline.report import evaluate, paper, write_tables
 from emotion_pipeline.report.figures import training_curves
@@ -29,7 +30,6 @@ from emotion_pipeline.report.tables import (
     failures_by_clip,
     paper_table,
 )
-from emotion_pipeline.scorefile import write_scores
 from tests.report.conftest import (
     ANSWERS,
     CLIPS,

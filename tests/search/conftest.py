@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from emotion_pipeline.clips import write_manifest
+from emotion_pipeline.data.manifest import write_manifest
 from emotion_pipeline.params import Params
 from emotion_pipeline.search.trial import Search
 from tests.temporal.conftest import clips, features  # noqa: F401  # fixtures

@@ -1,6 +1,6 @@
 import pytest
 
-from emotion_pipeline.clips import UserError
+from emotion_pipeline.errors import UserError
 from emotion_pipeline.params import load_params
 from emotion_pipeline.search.grid import Points, grid_of, with_values
 from tests.conftest import REPOSITORY
@@ -36,7 +36,7 @@ def test_a_wrong_grid_is_refused_before_any_trial(small, grid, message):
         grid_of(with_grid(small, grid), TARGET)
 
 
-@pytest.mark.parametrize("target", ["train_temporal.nobody", "audio_mlp", "extract_vgg.rectified", ""])
+@pytest.mark.parametrize("target", ["train_temporal.nobody", "audio_mlp", "extract_vgg.relu", ""])
 def test_an_unknown_model_is_refused(small, target):
     with pytest.raises(UserError, match="no such model; name one as train_temporal"):
         grid_of(small, target)

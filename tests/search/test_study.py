@@ -14,18 +14,19 @@ import torch
 import yaml
 from optuna.trial import TrialState, create_trial
 
-from emotion_pipeline.clips import UserError, write_manifest
+from emotion_pipeline.data.artifact import Artifact, write_artifact
+from emotion_pipeline.data.manifest import write_manifest
+from emotion_pipeline.data.scores import ScoreTable, read_scores, seed_folder, write_scores
 from emotion_pipeline.emotions import EMOTIONS
-from emotion_pipeline.machine import store_folder
+from emotion_pipeline.errors import UserError
 from emotion_pipeline.params import load_params
-from emotion_pipeline.prune import prune
-from emotion_pipeline.scorefile import ScoreTable, read_scores, seed_folder, write_scores
+from emotion_pipeline.run.disk import store_folder
+from emotion_pipeline.run.prune import prune
 from emotion_pipeline.search import study
 from emotion_pipeline.search.complementary import choose_complementary, dissimilarity
 from emotion_pipeline.search.output import ranked, write_search
 from emotion_pipeline.search.study import finished_trials, open_study, run_search
 from emotion_pipeline.search.trial import Search, judged, trial_folder
-from emotion_pipeline.store import Artifact, write_artifact
 from tests.conftest import REPOSITORY
 from tests.search.conftest import TARGET, with_grid
 

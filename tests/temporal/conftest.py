@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 
-from emotion_pipeline.clips import Clip
+from emotion_pipeline.data.artifact import Artifact, write_artifact
+from emotion_pipeline.data.manifest import Clip
 from emotion_pipeline.emotions import EMOTIONS
 from emotion_pipeline.params import Params, TemporalParams
-from emotion_pipeline.store import Artifact, write_artifact
 
 WIDTH = 12
 NO_FACE = "train_fear_1"

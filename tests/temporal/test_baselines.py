@@ -39,4 +39,4 @@ def test_one_step_is_its_own_prediction(take):
 
 
 def test_every_baseline_has_its_name_in_the_parameters():
-    assert set(ScoresParams.model_fields["take"].annotation.__args__) == set(BASELINES)
+    assert set(ScoresParams.model_fields["pooling"].annotation.__args__) == set(BASELINES)

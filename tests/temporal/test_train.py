@@ -7,18 +7,18 @@ import numpy as np
 import pytest
 import torch
 
-from emotion_pipeline.clips import UserError
-from emotion_pipeline.dataset import Standardisation, load_sequences, padded, standardise
+from emotion_pipeline.data.artifact import Artifact, write_artifact
+from emotion_pipeline.data.models import read_model
+from emotion_pipeline.data.scores import read_scores, rows_of
+from emotion_pipeline.data.sequences import Standardisation, load_sequences, padded, standardise
 from emotion_pipeline.emotions import EMOTIONS
+from emotion_pipeline.errors import UserError
 from emotion_pipeline.metrics import split_metrics
-from emotion_pipeline.modelfile import read_model
-from emotion_pipeline.scorefile import read_scores, rows_of
-from emotion_pipeline.store import Artifact, write_artifact
 from emotion_pipeline.temporal.lstm import LSTMClassifier
 from emotion_pipeline.temporal.seeds import train_seeds
 from emotion_pipeline.temporal.svm import choose_c, fit_svm, svm_scores
 from emotion_pipeline.temporal.train import TRAINERS, train_temporal
-from emotion_pipeline.training import found_on_val
+from emotion_pipeline.training.loop import found_on_val
 
 from .conftest import FAILED, LONG, NO_FACE, WIDTH
 

@@ -1,0 +1,68 @@
+"""Three ways into the features that the stages left, for programs of one's own: NumPy, pandas, torch.
+
+`folder` is that of a stage (`data/extract_vgg`), `dataset` what is read of its files: `features`, `scores`,
+`overlap_8/features` ... A clip that lacks the modality has length 0.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from emotion_pipeline.data.manifest import SPLITS, read_manifest
+from emotion_pipeline.data.sequences import failed_clips, load_sequences
+from emotion_pipeline.emotions import EMOTIONS
+from emotion_pipeline.errors import UserError
+
+
+def clip_array(folder: Path | str, clip_id: str, dataset: str = "features") -> Float[np.ndarray, "t d"]:
+    """One clip: float32 (t, d), t frames, windows, or 1 for sound. Raises UserError for a clip that is not there."""
+    return load_sequences(Path(folder), [clip_id], dataset).arrays[0]
+
+
+def feature_frame(folder: Path | str, manifest: Path | str, dataset: str = "features") -> pd.DataFrame:
+    """All clips of the manifest (`data/ingest/clips.csv`): a row per time step, a column per value, from 0.
+
+    The index has the levels clip_id, split, label, step. A clip of length 0 has no row.
+    """
+    clips = {clip.clip_id: clip for clip in read_manifest(Path(manifest))}
+    sequences = load_sequences(Path(folder), clips, dataset)
+    steps = [
+        (clip_id, clips[clip_id].split, clips[clip_id].label, step)
+        for clip_id, length in zip(sequences.clip_ids, sequences.lengths.tolist(), strict=True)
+        for step in range(length)
+    ]
+    index = pd.MultiIndex.from_tuples(steps, names=["clip_id", "split", "label", "step"])
+    return pd.DataFrame(np.concatenate(sequences.arrays), index)
+
+
+class FeatureDataset(Dataset[tuple[Tensor, int]]):
+    """The labelled clips of a split: item i is float32 (t, d) and the class of clip `clip_ids[i]`, read when asked for.
+
+    Classes are positions in `emotions.EMOTIONS`. Sequences differ in length and can have length 0: batches need a
+    `collate_fn`, as `dataset.padded`. Labelled clips in the folder's failures.csv are no items; `failed` names them.
+    Raises UserError for a split that is none or has no labelled clip.
+    """
+
+    def __init__(self, folder: Path | str, manifest: Path | str, split: str, dataset: str = "features"):
+        if split not in SPLITS:
+            raise UserError(f"split: expected one of {', '.join(SPLITS)}, got {split!r}")
+        clips = [clip for clip in read_manifest(Path(manifest)) if clip.split == split and clip.label]
+        if not clips:
+            raise UserError(f"{manifest}: no labelled clip in split {split}")
+        self.folder, self.dataset = Path(folder), dataset
+        failed = failed_clips(self.folder)
+        kept = [clip for clip in clips if clip.clip_id not in failed]
+        self.failed = tuple(clip.clip_id for clip in clips if clip.clip_id in failed)
+        self.clip_ids = tuple(clip.clip_id for clip in kept)
+        self.labels = tuple(EMOTIONS.index(clip.label) for clip in kept)
+
+    def __len__(self) -> int:
+        return len(self.clip_ids)
+
+    def __getitem__(self, i: int) -> tuple[Tensor, int]:
+        return torch.from_numpy(clip_array(self.folder, self.clip_ids[i], self.dataset)), self.labels[i]

@@ -1,0 +1,94 @@
+"""The manifest: one row per clip."""
+
+import csv
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from emotion_pipeline.emotions import EMOTIONS
+
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One row of `data/ingest/clips.csv`.
+
+    `path` is relative to the data set's root; `split` is one of `SPLITS` or empty; `label` is one of
+    `EMOTIONS` or empty. `frames`, `fps`, `width`, `height`, `seconds` are 0 where the clip could not be read.
+    """
+
+    clip_id: str
+    path: str
+    split: str
+    label: str
+    subject: str
+    frames: int = 0
+    fps: float = 0.0
+    width: int = 0
+    height: int = 0
+    seconds: float = 0.0
+    has_audio: bool = False
+    sha256: str = ""
+
+
+def write_manifest(path: Path, clips: Iterable[Clip]) -> None:
+    """Write the clips to a csv file, sorted by clip id."""
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, [f.name for f in fields(Clip)], lineterminator="\n")
+        writer.writeheader()
+        for clip in sorted(clips, key=lambda c: c.clip_id):
+            writer.writerow({**asdict(clip), "has_audio": int(clip.has_audio)})
+
+
+def read_manifest(path: Path) -> list[Clip]:
+    """Read `clips.csv` as written by `write_manifest`."""
+    with open(path, newline="", encoding="utf-8") as file:
+        return [_clip(row) for row in csv.DictReader(file)]
+
+
+def _clip(row: dict[str, str]) -> Clip:
+    return Clip(
+        clip_id=row["clip_id"],
+        path=row["path"],
+        split=row["split"],
+        label=row["label"],
+        subject=row["subject"],
+        frames=int(row["frames"]),
+        fps=float(row["fps"]),
+        width=int(row["width"]),
+        height=int(row["height"]),
+        seconds=float(row["seconds"]),
+        has_audio=row["has_audio"] == "1",
+        sha256=row["sha256"],
+    )
+
+
+def labels_of(clips: Iterable[Clip], splits: Iterable[str] = ("train", "val")) -> dict[str, int]:
+    """Class index by clip id, for the labelled clips of some splits.
+
+    Without an argument these are the labels that may choose something: those of the test split stay out.
+    """
+    wanted = set(splits)
+    return {c.clip_id: EMOTIONS.index(c.label) for c in clips if c.label and c.split in wanted}
+
+
+def seen_in_training(clips: Sequence[Clip]) -> dict[str, Any]:
+    """What a training sees of the manifest, for its key: the clips' ids, the labels of train and of val."""
+    labels = [sorted(labels_of(clips, (split,)).items()) for split in ("train", "val")]
+    return {"clips": sorted(clip.clip_id for clip in clips), "labels": labels}
+
+
+def class_table(clips: Sequence[Clip]) -> list[dict[str, str | int]]:
+    """Clips per class (rows, then "unlabelled" and "total") and split (columns, then "none" where needed, "total").
+
+    The paper's table 1.
+    """
+    count = Counter((clip.label or "unlabelled", clip.split or "none") for clip in clips)
+    splits = [*SPLITS, *(["none"] if any(not clip.split for clip in clips) else [])]
+    names = [*EMOTIONS, "unlabelled"]
+    table = {name: {split: count[name, split] for split in splits} for name in names}
+    table["total"] = {split: sum(table[name][split] for name in names) for split in splits}
+    return [{"class": name, **row, "total": sum(row.values())} for name, row in table.items()]

@@ -1,0 +1,214 @@
+"""Pictures and sound of a video file, read with PyAV (FFmpeg)."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.stream import Disposition
+from jaxtyping import Float, UInt8
+
+from emotion_pipeline.errors import ClipError
+
+KINDS = "asf,avi,dv,flv,h264,hevc,ivf,m4v,matroska,mov,mpeg,mpegts,mpegvideo,mxf,nut,ogg,rm,yuv4mpegpipe"
+"""FFmpeg's names of the containers that are read: a playlist would name other files or addresses, which it opens."""
+
+WIDEST, HIGHEST = 8192, 4320
+"""No picture of more pixels than these give (8K) is decoded: the memory would be the file's to choose."""
+
+LIMITS = {"max_pixels": str(WIDEST * HIGHEST)}
+
+SOUND_RATES = (1_000, 768_000)
+"""Hz. Beyond, the resampler's memory would be the file's to choose."""
+
+LONGEST_SOUND = 2**26
+"""Samples after resampling: 70 minutes at 16 kHz, 256 MiB."""
+
+ENDS_EARLY_SECONDS, ENDS_EARLY_PART = 0.5, 0.25
+"""A file whose last packet ends this much, or this part, before the duration in its header has been cut off."""
+
+SHORTEST_PART = 0.1
+"""Seconds that a whole file may lack: containers that give no length of the last picture."""
+
+
+@dataclass(frozen=True)
+class Media:
+    """What the container says of a video: frames per second on average, pixels, seconds."""
+
+    frames: int
+    fps: float
+    width: int
+    height: int
+    seconds: float
+    has_audio: bool
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[InputContainer]:
+    """The opened file; every error of FFmpeg inside the block becomes a ClipError that names the file."""
+    container = None
+    try:
+        if not path.is_file():
+            raise ClipError("unreadable", f"{path.name}: {'is not an ordinary' if path.exists() else 'no such'} file")
+        if path.stat().st_size == 0:
+            raise ClipError("empty", f"{path.name}: the file has 0 bytes")
+        only = {"protocol_whitelist": "file", "format_whitelist": KINDS}
+        with av.open(f"file:{path}", options=only | LIMITS) as container:
+            yield container
+    except (av.FFmpegError, OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error  # without FFmpeg's copy of the whole path
+        if container is None and isinstance(error, av.ArgumentError):
+            reason = f"its kind is none of {KINDS}"
+        raise ClipError("unreadable", f"{path.name}: not a readable video ({reason})") from error
+
+
+def _video(container: InputContainer, path: Path) -> av.VideoStream:
+    """The first video stream that is not the cover of a sound file, with the limit on its decoder."""
+    cover = Disposition.attached_pic
+    streams = [stream for stream in container.streams.video if not stream.disposition & cover]
+    if not streams:
+        raise ClipError("unreadable", f"{path.name}: has no video stream")
+    context = streams[0].codec_context
+    if context is None:
+        raise ClipError("unreadable", f"{path.name}: its pictures are coded in a way that FFmpeg does not know")
+    if not context.width or not context.height:  # FFmpeg forgets a size that is over the limit
+        raise ClipError(
+            "unreadable",
+            f"{path.name}: its pictures have no size, or more pixels than {WIDEST} x {HIGHEST} (the limit)",
+        )
+    context.options = dict(LIMITS)
+    return streams[0]
+
+
+def _demux(container: InputContainer) -> Iterator[av.Packet]:
+    """Every packet of the tracks that the file began with.
+
+    Where another has joined them, PyAV ends with an IndexError: after the last packet, when it comes to flush that one.
+    """
+    with suppress(IndexError):
+        yield from container.demux()
+
+
+def _packets(container: InputContainer, video: av.VideoStream, path: Path) -> Iterator[av.Packet]:
+    """Every packet, then a ClipError (`truncated`) where more pictures or seconds are announced than are there."""
+    frames, end = 0, 0.0
+    for packet in _demux(container):
+        if packet.size and packet.stream is video:
+            frames += 1
+        if packet.size and packet.pts is not None and packet.time_base:
+            end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+        yield packet
+    if frames < video.frames or frames == 0:
+        raise ClipError("truncated", f"{path.name}: {frames} of {video.frames} pictures are in the file")
+    length = (container.duration or 0) / av.time_base
+    announced = (
+        length + min(container.start_time or 0, 0) / av.time_base
+    )  # Matroska counts from 0, whatever comes first
+    if announced - end > min(ENDS_EARLY_SECONDS, max(SHORTEST_PART, length * ENDS_EARLY_PART)):
+        raise ClipError("truncated", f"{path.name}: ends after {end:.2f} of {announced:.2f} seconds")
+
+
+def probe(path: Path) -> Media:
+    """Read every packet, decode nothing.
+
+    Raises ClipError: `empty` (0 bytes), `unreadable` (no video), `truncated` (fewer pictures than the header
+    announces, or the last one long before the announced end).
+    """
+    with _open(path) as container:
+        video = _video(container, path)
+        frames = sum(bool(packet.size) and packet.stream is video for packet in _packets(container, video, path))
+        fps = float(video.average_rate or video.guessed_rate or 0)
+        return Media(
+            frames=frames,
+            fps=round(fps, 6),
+            width=video.codec_context.width,
+            height=video.codec_context.height,
+            seconds=round(max(container.duration or 0, 0) / av.time_base, 6),
+            has_audio=bool(container.streams.audio),
+        )
+
+
+def frames(path: Path) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
+    """The pictures of `timed_frames`."""
+    return (picture for _, picture in timed_frames(path))
+
+
+def timed_frames(path: Path) -> Iterator[tuple[float, UInt8[np.ndarray, "h w 3"]]]:
+    """The pictures in the order in which they are shown, RGB, upright, one at a time, each with its time.
+
+    The time is in seconds from the file's beginning, which may lie before the first picture: there the sound begins.
+    Raises ClipError: `unreadable` where the file cannot be opened or a picture cannot be decoded, or is of another size
+    than the first, `truncated` as `probe`, and where the last picture is not whole: so ends the first half of a file
+    whose header announces no length (MPEG-1).
+    """
+    whole, time, shape = True, 0.0, None
+    with _open(path) as container:
+        video = _video(container, path)
+        beginning, step = (container.start_time or 0) / av.time_base, 1 / float(video.guessed_rate or 25)
+        packets = (packet for packet in _packets(container, video, path) if packet.stream is video)
+        for frame in chain.from_iterable(video.decode(packet) for packet in packets):
+            whole = not frame.is_corrupt
+            time = time + step if frame.time is None else frame.time - beginning
+            turns = round(frame.rotation / 90) % 4
+            picture = np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), turns))  # FFmpeg pads its rows
+            shape = shape or picture.shape
+            if picture.shape != shape:
+                sizes = f"{picture.shape[1]} x {picture.shape[0]} pixels after some of {shape[1]} x {shape[0]}"
+                raise ClipError("unreadable", f"{path.name}: has a picture of {sizes}; convert it to one size")
+            yield time, picture
+    if not whole:
+        raise ClipError("truncated", f"{path.name}: its last picture is not whole; get the file again")
+
+
+def timed_sound(path: Path) -> Iterator[tuple[float, av.AudioFrame]]:
+    """The first sound track piece by piece as it is in the file, each with its time as in `timed_frames`.
+
+    Nothing where there is none. Raises ClipError: `unreadable` as `frames`, and for a rate that no sound has.
+    """
+    time, step = 0.0, 0.0
+    with _open(path) as container:
+        beginning = (container.start_time or 0) / av.time_base
+        for frame in _sound_frames(container, path):
+            time = time + step if frame.time is None else frame.time - beginning
+            step = frame.samples / frame.sample_rate
+            yield time, frame
+
+
+def _sound_frames(container: InputContainer, path: Path) -> Iterator[av.AudioFrame]:
+    track = container.streams.audio[0] if container.streams.audio else None
+    for packet in _demux(container) if track else ():
+        for frame in track.decode(packet) if track and packet.stream is track else ():
+            if not SOUND_RATES[0] <= frame.sample_rate <= SOUND_RATES[1]:
+                raise ClipError("unreadable", f"{path.name}: its sound has {frame.sample_rate} samples per second")
+            yield frame
+
+
+def sound(path: Path, sample_rate: int) -> Float[np.ndarray, " n"]:
+    """The first sound track, resampled to `sample_rate` Hz, channels averaged, float32 in [-1, 1).
+
+    Raises ClipError: `no_sound` where there is no track or it holds no sample, `too_long`, `unreadable` as
+    `timed_sound` and where a sample is not a number.
+    """
+    parts: list[np.ndarray] = []
+    with _open(path) as container:
+        if not container.streams.audio:
+            raise ClipError("no_sound", f"{path.name}: has no sound track")
+        resampler = av.AudioResampler(format="fltp", rate=sample_rate)
+        length = 0
+        for frame in chain(_sound_frames(container, path), [None]):
+            for part in resampler.resample(frame):
+                parts.append(part.to_ndarray().mean(axis=0))
+                length += part.samples
+            if length > LONGEST_SOUND:
+                minutes = LONGEST_SOUND / sample_rate / 60
+                raise ClipError("too_long", f"{path.name}: more than {minutes:.0f} minutes of sound; cut it into clips")
+    samples = np.concatenate(parts) if parts else np.zeros(0)
+    if not len(samples):
+        raise ClipError("no_sound", f"{path.name}: its sound track holds no sample")
+    if np.isnan(samples).any():
+        raise ClipError("unreadable", f"{path.name}: a sample of its sound is not a number")
+    return np.clip(samples, -1.0, 1.0 - 2.0**-15).astype(np.float32)

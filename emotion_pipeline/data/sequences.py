@@ -1,0 +1,178 @@
+"""Features of a folder of per-clip files, joined with clips by clip id -> padded batches with lengths."""
+
+import csv
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import h5py
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from numpy.random import Generator
+from torch import Tensor
+
+from emotion_pipeline.data.artifact import read_array
+from emotion_pipeline.data.manifest import Clip, labels_of
+from emotion_pipeline.errors import UserError
+
+JITTER = 0.05
+"""Lengths are multiplied by up to 1 + this before they are sorted, so that batches differ between epochs."""
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """Features of n clips, `arrays[i]` float32 (t, d) of clip `clip_ids[i]`; t = 0: the modality is absent."""
+
+    clip_ids: tuple[str, ...]
+    arrays: tuple[np.ndarray, ...]
+    width: int
+
+    @property
+    def lengths(self) -> Int[np.ndarray, " n"]:
+        """Number of time steps of each clip."""
+        return np.array([len(a) for a in self.arrays], dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class Standardisation:
+    """Per feature, what is subtracted and what then divides."""
+
+    mean: Float[np.ndarray, " d"]
+    scale: Float[np.ndarray, " d"]
+
+
+def load_sequences(
+    folder: Path, clip_ids: Iterable[str], dataset: str = "features", max_length: int | None = None
+) -> Sequences:
+    """Read `<folder>/<clip_id>.h5` of each clip, sorted by clip id; longer ones cut to their central part.
+
+    A clip in the folder's failures.csv is absent. Raises UserError for any other missing file, and for features
+    that are not finite or of another width than those of the first clip.
+    """
+    failed, ids = failed_clips(folder), sorted(clip_ids)
+    arrays = [None if i in failed else _features(folder, i, dataset, max_length) for i in ids]
+    first = next((i for i, a in enumerate(arrays) if a is not None), None)
+    if first is None:
+        raise UserError(f"{folder}: none of the {len(ids)} clips has features; see {folder}/failures.csv")
+    width = arrays[first].shape[1]  # type: ignore[union-attr]
+    filled = [np.zeros((0, width), np.float32) if a is None else a for a in arrays]
+    for clip_id, array in zip(ids, filled, strict=True):
+        if array.shape[1] != width:
+            raise UserError(
+                f"{folder}/{clip_id}.h5: {array.shape[1]} values a step, but {ids[first]} has {width};"
+                f" run `dvc repro {folder.name}`"
+            )
+    return Sequences(tuple(ids), tuple(filled), width)
+
+
+def failed_clips(folder: Path) -> set[str]:
+    """Ids in the folder's failures.csv (no such file: none)."""
+    path = folder / "failures.csv"
+    if not path.exists():
+        return set()
+    with open(path, newline="", encoding="utf-8") as file:
+        return {row["clip_id"] for row in csv.DictReader(file)}
+
+
+def overlaps_of(folder: Path) -> tuple[int, ...]:
+    """The window overlaps for which the first file of the folder has features."""
+    for path in sorted(folder.glob("*.h5")):
+        with h5py.File(path, "r") as file:
+            return tuple(sorted(int(k.removeprefix("overlap_")) for k in file if k.startswith("overlap_")))
+    return ()
+
+
+def has_dataset(folder: Path, name: str) -> bool:
+    """Whether the first file of the folder has a dataset of this name."""
+    for path in sorted(folder.glob("*.h5")):
+        with h5py.File(path, "r") as file:
+            return name in file
+    return False
+
+
+def _features(folder: Path, clip_id: str, dataset: str, max_length: int | None) -> Float[np.ndarray, "t d"]:
+    path = folder / f"{clip_id}.h5"
+    if not path.exists():
+        raise UserError(
+            f"{path}: no such file, and {clip_id} is not in {folder}/failures.csv; run `dvc repro {folder.name}`"
+        )
+    array = read_array(path, dataset).astype(np.float32)
+    if not np.isfinite(array).all():
+        raise UserError(f"{path}: `{dataset}` of clip {clip_id} has values that are not finite numbers")
+    if max_length is not None and len(array) > max_length:
+        start = (len(array) - max_length) // 2
+        array = array[start : start + max_length].copy()
+    return array
+
+
+def standardisation_of(arrays: Iterable[np.ndarray], width: int) -> Standardisation:
+    """Mean and standard deviation over all rows of all arrays; a feature that does not vary has scale 1."""
+    total, squares, rows = np.zeros(width), np.zeros(width), 0
+    arrays = list(arrays)
+    for array in arrays:
+        total += array.sum(axis=0, dtype=np.float64)
+        rows += len(array)
+    mean = total / max(rows, 1)
+    for array in arrays:
+        squares += ((array - mean) ** 2).sum(axis=0)
+    scale = np.sqrt(squares / max(rows, 1))
+    scale[scale <= 1e-6 * np.abs(mean)] = 1
+    return Standardisation(mean.astype(np.float32), scale.astype(np.float32))
+
+
+def standardise(values: Float[np.ndarray, "t d"], by: Standardisation) -> Float[np.ndarray, "t d"]:
+    """Zero mean and unit variance where `by` was measured; NaN stays NaN."""
+    return (values - by.mean) / by.scale
+
+
+def bucketed(lengths: Int[np.ndarray, " n"], batch: int, rng: Generator | None = None) -> list[Int[np.ndarray, " _"]]:
+    """Cut clips into batches of nearly equal lengths: row numbers, at most `batch` (2 or more) in each.
+
+    The sizes differ by at most one, and no batch has a single clip where there are two (batch normalisation).
+    With a generator, clips of similar length change places and the batches come in random order.
+    """
+    if not len(lengths):
+        return []
+    jitter = 1 + JITTER * rng.random(len(lengths)) if rng else np.ones(len(lengths))
+    order = np.argsort(lengths * jitter, kind="stable")
+    batches = np.array_split(order, max(1, min(-(-len(order) // batch), len(order) // 2)))
+    return [batches[i] for i in rng.permutation(len(batches))] if rng else batches
+
+
+def padded(arrays: Sequence[np.ndarray]) -> tuple[Float[Tensor, "b t d"], Int[Tensor, " b"]]:
+    """Stack sequences, each followed by zeros up to the longest; and their lengths."""
+    lengths = torch.tensor([len(a) for a in arrays])
+    features = np.zeros((len(arrays), int(lengths.max()), arrays[0].shape[1]), np.float32)
+    for row, array in zip(features, arrays, strict=True):
+        row[: len(array)] = array
+    return torch.from_numpy(features), lengths
+
+
+Labelled = tuple[Int[np.ndarray, " _"], Int[np.ndarray, " _"]]
+"""Rows of clips, and the class of each."""
+
+
+def both(first: Labelled, second: Labelled) -> Labelled:
+    """The clips of both."""
+    return np.concatenate([first[0], second[0]]), np.concatenate([first[1], second[1]])
+
+
+def labelled_rows(
+    clips: Iterable[Clip], split: Literal["train", "val"], clip_ids: Sequence[str], present: Bool[np.ndarray, " n"]
+) -> Labelled:
+    """Rows of `clip_ids` whose clip is of that split, has a label and the modality; and their class indices.
+
+    Raises UserError where there is no such clip, or the training clips are all of one class.
+    """
+    labels = labels_of(clips, (split,))
+    rows = [i for i, clip_id in enumerate(clip_ids) if clip_id in labels and present[i]]
+    found = np.array([labels[clip_ids[i]] for i in rows], dtype=np.int64)
+    least = 2 if split == "train" else 1
+    if len(np.unique(found)) < least:
+        raise UserError(
+            f"of the {len(labels)} labelled clips of split {split}, {len(rows)} have the modality, of"
+            f" {len(np.unique(found))} classes; at least {least} needed"
+        )
+    return np.array(rows, dtype=np.int64), found

@@ -1,0 +1,107 @@
+"""What a per-clip stage is to do: its function, inputs and parameters, and from them the key of every clip."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+from emotion_pipeline.data.artifact import Artifact, Value
+from emotion_pipeline.data.failures import Failures, read_failures
+from emotion_pipeline.data.manifest import Clip, read_manifest
+from emotion_pipeline.params import RuntimeParams, Section
+from emotion_pipeline.run.fingerprint import code_fingerprint, digest
+from emotion_pipeline.run.keys import input_sha256, keys_of_stage
+
+Overrides = Mapping[str, Mapping[str, Value]]
+
+
+@dataclass(frozen=True)
+class ClipWork:
+    """`compute` for every clip of the manifest in `ingest`, from `inputs` of the clip, into `out`/<clip_id>.h5.
+
+    `compute` is a partial of a module-level function; it gets the clip's input files and is run in worker
+    processes. `overrides` are further arguments of it for single clips.
+    """
+
+    compute: partial[Artifact]
+    ingest: Path
+    inputs: Callable[[Clip], Sequence[Path]]
+    out: Path
+    params: Section
+    runtime: RuntimeParams
+    overrides: Overrides = field(default_factory=dict)
+
+    @property
+    def stage(self) -> str:
+        """Its name: that of the folder."""
+        return self.out.name
+
+    @property
+    def module(self) -> str:
+        """Where the numbers are made."""
+        return self.compute.func.__module__
+
+    @property
+    def keys_file(self) -> Path:
+        """Which key each clip of `out` has."""
+        return keys_of_stage(self.out)
+
+    @cached_property
+    def files(self) -> dict[str, list[Path]]:
+        """Input files by clip id."""
+        return {clip.clip_id: list(self.inputs(clip)) for clip in read_manifest(self.ingest / "clips.csv")}
+
+    @cached_property
+    def recorded_params(self) -> dict[str, Any]:
+        """The parameters as `dvc.lock` and the keys have them."""
+        return self.params.model_dump(mode="json")
+
+    @cached_property
+    def _base(self) -> dict[str, Any]:
+        return {"stage": self.stage, "code": code_fingerprint(self.module), "params": self.recorded_params}
+
+    @cached_property
+    def _hashes(self) -> dict[Path, str]:
+        return {}  # a network file is an input of every clip: hashed once
+
+    def keys(self, clip_ids: Sequence[str]) -> dict[str, str]:
+        """`key` of clips; their input files are read on all cores."""
+        files = list({file for clip_id in clip_ids for file in self.files[clip_id]})
+        with ThreadPoolExecutor(self.runtime.processes) as threads:
+            self._hashes.update(zip(files, threads.map(input_sha256, files), strict=True))
+        return {clip_id: self.key(clip_id, self.files[clip_id]) for clip_id in clip_ids}
+
+    def key(self, clip_id: str, files: Sequence[Path]) -> str:
+        """Of a clip's result: over stage, code, parameters, and the bytes of the input files.
+
+        Raises UserError for a damaged input.
+        """
+        own = {"override": self.overrides[clip_id]} if clip_id in self.overrides else {}
+        return digest(self._base | own | {"inputs": [self._sha256(file) for file in files]})
+
+    def _sha256(self, file: Path) -> str:
+        if file not in self._hashes:
+            self._hashes[file] = input_sha256(file)
+        return self._hashes[file]
+
+    def without_input(self) -> tuple[Failures, dict[str, Path]]:
+        """Clips that failed at ingest or in a stage whose files are inputs here; and clips of which one is not there.
+
+        The latter by their first such file.
+        """
+        every = {path.parent for paths in self.files.values() for path in paths}
+        folders = [self.ingest, *sorted(folder for folder in every if (folder / "failures.csv").is_file())]
+        listed = [read_failures(folder) for folder in folders]
+        failures: Failures = {}
+        lost: dict[str, Path] = {}
+        for clip_id, paths in self.files.items():
+            gone = [path for path in paths if not os.path.isfile(path)]  # no error for a name that is too long
+            known = [rows[clip_id] for rows in listed if clip_id in rows]
+            if known and (gone or clip_id in listed[0]):
+                failures[clip_id] = known[0]
+            elif gone:
+                lost[clip_id] = gone[0]
+        return failures, lost

@@ -1,0 +1,113 @@
+"""Run a function for every clip of a stage: reuse by key, worker processes, progress, failures.csv."""
+
+import logging
+import shutil
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+from emotion_pipeline.data.artifact import Artifact, read_attributes, write_artifact
+from emotion_pipeline.data.failures import Failures, read_failures, require_few_failures, write_failures
+from emotion_pipeline.errors import ClipError, UserError
+from emotion_pipeline.run.clipwork import ClipWork
+from emotion_pipeline.run.disk import in_use
+from emotion_pipeline.run.fingerprint import file_sha256
+from emotion_pipeline.run.keys import note_keys
+from emotion_pipeline.run.stage import run_stage
+from emotion_pipeline.run.store import entry, fill_from_previous_outputs, is_valid, place, seal, sealed_hash
+from emotion_pipeline.run.workers import run_each
+
+log = logging.getLogger(__name__)
+
+Compute = Callable[[Sequence[Path]], Artifact]
+
+
+def run_clip_stage(work: Callable[..., ClipWork], *arguments: str) -> None:
+    """Run a stage of `dvc.yaml` that is per-clip work: `work(*paths, parameters, runtime)` says which."""
+    run_stage(lambda *given: run_per_clip(work(*given)), *arguments, section=lambda params: params)
+
+
+def run_per_clip(work: ClipWork) -> None:
+    """Fill `work.out` with `<clip_id>.h5` for every clip of the manifest, and `failures.csv`.
+
+    A result is reused where all that makes its numbers is the same: stage, code, parameters, bytes of the inputs. Where
+    an override changes, only the clips that it names are made again. A clip that raises ClipError, takes longer than
+    `runtime.clip_seconds` or kills its worker is listed and left out; one whose input failed in an earlier stage is
+    listed with that stage's reason.
+
+    Raises UserError where more than `runtime.max_failed` of the clips failed, or inputs are missing for another reason.
+    """
+    out = work.out
+    with in_use():
+        failures = _failed_before(work)
+        keys = work.keys([clip_id for clip_id in sorted(work.files) if clip_id not in failures])
+        missing = _not_kept(keys, work.runtime.processes)
+        wanted = {keys[clip_id] for clip_id in missing}
+        if missing and fill_from_previous_outputs(out, work.keys_file, work.recorded_params, wanted):
+            missing = _not_kept({c: keys[c] for c in missing}, work.runtime.processes)
+        failures |= _compute_all(work, {c: keys[c] for c in missing})
+        done = {clip_id: key for clip_id, key in keys.items() if clip_id not in failures}
+        _fill(out, done, failures)
+        sealed = {f"{clip_id}.h5": sealed_hash(key) for clip_id, key in done.items()}
+        failed = {"failures.csv": file_sha256(out / "failures.csv")}
+        note_keys(work.keys_file, work.module, done, sealed | failed)
+        _conclude(work, len(set(missing) - set(failures)), failures)
+
+
+def _failed_before(work: ClipWork) -> Failures:
+    failures, lost = work.without_input()
+    for clip_id, path in lost.items():
+        raise UserError(
+            f"{path}: no such file, and clip {clip_id} is in no list of failures: `{path.parent}` is only"
+            " partly here; run `dvc checkout` or `dvc pull`, or `dvc repro` from the stage that makes it"
+        )
+    return failures
+
+
+def _not_kept(keys: Mapping[str, str], threads: int) -> list[str]:
+    """Clips whose result the store has not, or only damaged."""
+    with ThreadPoolExecutor(threads) as pool:
+        kept = pool.map(is_valid, keys.values())
+        return [clip_id for clip_id, whole in zip(keys, kept, strict=True) if not whole]
+
+
+def _compute_all(work: ClipWork, keys: Mapping[str, str]) -> Failures:
+    """Compute the clips of `keys` into the store, in worker processes; returns those that failed."""
+    arguments = {
+        c: (partial(work.compute, **work.overrides.get(c, {})), c, work.files[c], key) for c, key in keys.items()
+    }
+    return run_each(work.stage, _compute_one, arguments, work.runtime)[1]
+
+
+def _compute_one(compute: Compute, clip_id: str, files: Sequence[Path], key: str) -> None:
+    path = entry(key)
+    write_artifact(path, clip_id, compute(files))
+    seal(path)
+
+
+def _fill(out: Path, done: Mapping[str, str], failures: Failures) -> None:
+    """Give `out` exactly the finished clips and the list of those that failed or lack something."""
+    if out.exists():
+        shutil.rmtree(out)
+    listed = dict(failures)
+    for clip_id, key in done.items():
+        place(entry(key), out / f"{clip_id}.h5")
+        absent = read_attributes(entry(key)).get("absent")
+        if absent:
+            listed[clip_id] = ClipError(*str(absent).split(": ", 1))
+    write_failures(out, listed)
+
+
+def _conclude(work: ClipWork, computed: int, failures: Failures) -> None:
+    stage, out, clips = work.stage, work.out, len(work.files)
+    reasons = Counter(error.reason for error in read_failures(out).values())
+    if reasons:
+        counts = ", ".join(f"{n} {reason}" for reason, n in sorted(reasons.items()))
+        log.info("%s: %s; see %s/failures.csv", stage, counts, out)
+    require_few_failures(stage, out, clips, failures, work.runtime.max_failed)
+    log.info(
+        "%s: %d clips: %d computed, %d reused, %d failed",
+        *(stage, clips, computed, clips - computed - len(failures), len(failures)),
+    )

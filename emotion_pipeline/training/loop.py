@@ -1,0 +1,205 @@
+"""The one training loop: any module, any batches, early stop on held-out loss, the same result every time."""
+
+import csv
+import logging
+import math
+import os
+import pickle
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from emotion_pipeline.data.artifact import atomic
+from emotion_pipeline.errors import UserError
+
+log = logging.getLogger(__name__)
+
+Batch = TypeVar("Batch")
+State = dict[str, Tensor]
+
+
+class Step(NamedTuple):
+    """What one batch gives: its mean loss, its number of items, and how many of them were right."""
+
+    loss: Tensor
+    n: int
+    correct: Tensor
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One row of history.csv; epochs count from 1."""
+
+    epoch: int
+    train_loss: float
+    val_loss: float
+    val_accuracy: float
+
+
+def seed_torch(seed: int) -> None:
+    """Seed torch, and let it use only algorithms that give the same bits again."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with this
+    torch.manual_seed(seed)
+    torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # slow, finds bugs only
+
+
+def adamw(model: nn.Module, decayed: Sequence[str], learning_rate: float, weight_decay: float) -> torch.optim.AdamW:
+    """AdamW with weight decay on the weights (not the biases) of the modules named in `decayed` only."""
+    shrinking = [
+        p for name in decayed for key, p in model.get_submodule(name).named_parameters() if key.endswith("weight")
+    ]
+    chosen = {id(p) for p in shrinking}
+    free = [p for p in model.parameters() if p.requires_grad and id(p) not in chosen]
+    groups = [{"params": shrinking, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0.0}]
+    return torch.optim.AdamW([g for g in groups if g["params"]], lr=learning_rate)
+
+
+def fit(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    step: Callable[[Batch, int], Step],
+    train_batches: Callable[[int], Iterable[Batch]],
+    val_batches: Callable[[], Iterable[Batch]] | None,
+    epochs: int,
+    patience: int,
+    by_accuracy: bool = False,
+    checkpoint: Path | None = None,
+) -> list[Epoch]:
+    """Train until `patience` epochs brought no lower loss on val; leave the model in its best state, in eval mode.
+
+    Without `val_batches` it is trained for all `epochs` and left in its last state; the columns of val are NaN.
+    `by_accuracy`: no higher accuracy instead, or the same with a lower loss.
+
+    `train_batches(epoch)` is called at the start of every epoch (0, 1, ...): the place to shuffle, augment or weigh
+    anew. `step(batch, epoch)` runs the model; a term that belongs to training only asks `model.training`.
+    `checkpoint`: a file that is written after every epoch; where it is there already, training goes on from it and
+    ends with the bits of an uninterrupted one. A damaged one is named, and not used. The caller removes it.
+    Raises UserError where the loss is no number any more.
+    """
+    history: list[Epoch] = []
+    best, best_epoch, state = (math.inf, math.inf), 0, _copy(model)
+    if checkpoint and (before := _resume(checkpoint, model, optimizer)):
+        history, best, best_epoch, state = before
+    for epoch in tqdm(range(len(history), epochs), desc="training", unit="epoch", disable=None):
+        if val_batches and epoch - best_epoch > patience:
+            break
+        model.train()
+        train_loss, _ = _pass(train_batches(epoch), lambda b, e=epoch: step(b, e), optimizer)  # type: ignore[misc]
+        model.eval()
+        val_loss, val_accuracy = math.nan, math.nan
+        if val_batches:
+            with torch.no_grad():
+                val_loss, val_accuracy = _pass(val_batches(), lambda b, e=epoch: step(b, e), None)  # type: ignore[misc]
+        if not math.isfinite(train_loss + (val_loss if val_batches else 0)):
+            raise UserError(f"epoch {epoch + 1}: the loss is {train_loss} (val {val_loss}); lower learning_rate")
+        history.append(Epoch(epoch + 1, train_loss, val_loss, val_accuracy))
+        rank = (-val_accuracy if by_accuracy else 0.0, val_loss)
+        if not val_batches or rank < best:
+            best, best_epoch, state = rank, epoch, _copy(model)
+        if checkpoint:
+            _save(checkpoint, model, optimizer, history, best, best_epoch, state)
+    model.load_state_dict(state)
+    model.eval()
+    found = f"best epoch {best_epoch + 1} of {len(history)}, val loss {best[1]:.4f}"
+    log.info("%s", found if val_batches else f"{len(history)} epochs, none on val")
+    return history
+
+
+def _pass(
+    batches: Iterable[Batch], step: Callable[[Batch], Step], optimizer: torch.optim.Optimizer | None
+) -> tuple[float, float]:
+    """Mean loss and accuracy over the items of all batches; with an optimizer, one update a batch."""
+    loss: Tensor | float = 0.0
+    correct: Tensor | float = 0.0
+    items = 0
+    for batch in batches:
+        result = step(batch)
+        if optimizer is not None:
+            optimizer.zero_grad()
+            result.loss.backward()
+            optimizer.step()
+        loss = loss + result.loss.detach().double() * result.n
+        correct = correct + result.correct
+        items += result.n
+    if not items:
+        raise UserError("nothing to train on or to validate with: no batches")
+    return float(loss) / items, float(correct) / items
+
+
+def _save(
+    checkpoint: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    history: Sequence[Epoch],
+    best: tuple[float, float],
+    best_epoch: int,
+    state: State,
+) -> None:
+    whole = {
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "random": torch.get_rng_state(),
+        "random_gpu": torch.cuda.get_rng_state_all(),
+        "history": [astuple(row) for row in history],
+        "best": (best, best_epoch, state),
+    }
+    with atomic(checkpoint) as temporary:
+        torch.save(whole, temporary)
+
+
+def _resume(
+    checkpoint: Path, model: nn.Module, optimizer: torch.optim.Optimizer
+) -> tuple[list[Epoch], tuple[float, float], int, State] | None:
+    """Put everything back as `_save` found it; None, and nothing changed, where the file is not there or damaged."""
+    if not checkpoint.is_file():
+        return None
+    try:
+        whole = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, LookupError, ValueError):
+        log.warning("%s: damaged, training begins anew", checkpoint)
+        return None
+    model.load_state_dict(whole["model"])
+    optimizer.load_state_dict(whole["optimizer"])
+    torch.set_rng_state(whole["random"])
+    if whole["random_gpu"] and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(whole["random_gpu"])
+    log.info("training goes on after epoch %d (%s)", len(whole["history"]), checkpoint)
+    return [Epoch(*row) for row in whole["history"]], *whole["best"]
+
+
+def _copy(model: nn.Module) -> State:
+    return {key: value.detach().clone() for key, value in model.state_dict().items()}
+
+
+def history_rows(history: Sequence[Epoch]) -> list[tuple[str | int | float, ...]]:
+    """The header and the rows of history.csv."""
+    return [tuple(f.name for f in fields(Epoch)), *(astuple(row) for row in history)]
+
+
+def write_rows(path: Path, rows: Iterable[Sequence[str | int | float]]) -> None:
+    """Write a small csv, its header the first row; numbers with six significant digits."""
+    with atomic(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerows([[f"{v:.6g}" if isinstance(v, float) else v for v in row] for row in rows])
+
+
+def found_on_val(history: Path) -> int | float:
+    """The number of epochs with the lowest loss on val, or the smallest C with the highest accuracy on val.
+
+    0 where the model has no history: it has nothing to fit.
+    """
+    if not history.exists():
+        return 0
+    with open(history, newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    if not rows:
+        raise UserError(f"{history}: empty; run `dvc repro` to make it again")
+    if "c" in rows[0]:
+        return float(max(rows, key=lambda row: (float(row["val_accuracy"]), -float(row["c"])))["c"])
+    return int(min(rows, key=lambda row: float(row["val_loss"]))["epoch"])
