@@ -60,6 +60,11 @@ def main() -> None:
     complementary.add_argument("--present", nargs="*", default=[], help="temporal models that they are to complement")
     complementary.add_argument("--among", type=_count, default=10, help="best trials of each search to choose from")
     complementary.set_defaults(run=_complementary)
+    text = "one table over the test clips of several runs: leave-one-subject-out (docs/experiments.md)"
+    pool = commands.add_parser("pool", help=text, description=text)
+    pool.add_argument("revisions", nargs="+", help="names of DVC experiments, or commits")
+    pool.add_argument("--out", type=Path, default=REPORTS / "pooled" / "accuracy.csv", help="the table to write")
+    pool.set_defaults(run=_pool)
     _add_audit(commands)
     arguments = parser.parse_args()
     try:
@@ -85,7 +90,7 @@ def _add_audit(commands: Any) -> None:
     text = "from a file of reports/ or data/, or a number in reports/metrics.json, to all that made it"
     explain = commands.add_parser("explain", help=text, description=text)
     explain.add_argument("file", type=Path)
-    explain.add_argument("number", nargs="?", default="", help="as fusion.moddrop.test.accuracy")
+    explain.add_argument("number", nargs="?", default="", help="as fusion.submission_3.test.accuracy")
     explain.set_defaults(run=_explain)
     for command in (status, verify, failures, explain):
         command.add_argument("--json", action="store_true", help="for programs")
@@ -126,6 +131,15 @@ def _explain(arguments: argparse.Namespace) -> None:
 
     result = explain.explain(arguments.file, arguments.number)
     print(json.dumps(result, indent=1) if arguments.json else explain.as_text(result))
+
+
+def _pool(arguments: argparse.Namespace) -> None:
+    from emotion_pipeline.report.pool import pool
+
+    for row in pool(arguments.revisions, load_params().evaluate, arguments.out):
+        numbers = [100 * float(row[key] or 0) for key in ("accuracy", "sd", "low", "high")]
+        log.info("%s: %.1f %% +- %.1f (95 %% interval %.1f to %.1f) of %s clips", row["title"], *numbers, row["n"])
+    log.info("%s", arguments.out)
 
 
 def _prune(arguments: argparse.Namespace) -> None:

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from emotion_pipeline.params import Params, RuntimeParams
-from emotion_pipeline.report import evaluate
+from emotion_pipeline.report.evaluate import evaluate
 from emotion_pipeline.run.keys import note_keys
 from emotion_pipeline.run.stage import run_stage
 
@@ -12,7 +12,7 @@ from emotion_pipeline.run.stage import run_stage
 def main(data: Path, reports: Path, params: Params, runtime: RuntimeParams) -> None:
     """The folders of all stages -> metrics.json, csv files, report.html."""
     evaluate(data, reports, params)
-    note_keys(data / "keys" / "evaluate.json", evaluate.__module__, {}, {})
+    note_keys(data / "evaluate", evaluate.__module__, {}, {})
 
 
 if __name__ == "__main__":

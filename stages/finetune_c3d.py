@@ -5,6 +5,7 @@ from pathlib import Path
 
 from emotion_pipeline.features.train import train_c3d
 from emotion_pipeline.params import FinetuneC3dParams, RuntimeParams
+from emotion_pipeline.run.keys import note_outputs
 from emotion_pipeline.run.stage import run_stage
 
 
@@ -13,13 +14,15 @@ def main(
     ingest: Path,
     track: Path,
     published: Path,
+    model: Path,
     out: Path,
     params: dict[str, FinetuneC3dParams],
     runtime: RuntimeParams,
 ) -> None:
-    """Face sequences of the labelled clips -> network.safetensors, history.csv."""
-    train_c3d(ingest, track, published, out, params[name.name], runtime)
+    """Face sequences of the labelled clips -> the network, history.csv."""
+    keys = train_c3d(ingest, track, published, model, out, params[name.name], runtime)
+    note_outputs([out, model], train_c3d.__module__, keys)
 
 
 if __name__ == "__main__":
-    run_stage(main, *sys.argv[1:], section=lambda params: params.finetune_c3d)
+    run_stage(main, *sys.argv[1:], section=lambda params: params.finetune_c3d, outs=2)

@@ -6,7 +6,7 @@ from pathlib import Path
 from emotion_pipeline.data.manifest import read_manifest
 from emotion_pipeline.faces.gallery import write_gallery
 from emotion_pipeline.params import GalleryParams, RuntimeParams
-from emotion_pipeline.run.keys import hashes_of, keys_of_stage, note_keys
+from emotion_pipeline.run.keys import note_outputs
 from emotion_pipeline.run.stage import run_stage
 
 
@@ -21,7 +21,7 @@ def main(
 ) -> None:
     """Faces, figures, contact sheets -> the summary, the worst clips, faces of each class."""
     write_gallery(read_manifest(ingest / "clips.csv"), track, quality, gallery, reports, params)
-    note_keys(keys_of_stage(gallery), write_gallery.__module__, {}, hashes_of(gallery))
+    note_outputs([gallery], write_gallery.__module__, {})
 
 
 if __name__ == "__main__":

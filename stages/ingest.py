@@ -5,14 +5,14 @@ from pathlib import Path
 
 from emotion_pipeline.datasets.ingest import ingest
 from emotion_pipeline.params import IngestParams, RuntimeParams
-from emotion_pipeline.run.keys import hashes_of, keys_of_stage, note_keys
+from emotion_pipeline.run.keys import note_outputs
 from emotion_pipeline.run.stage import run_stage
 
 
 def main(root: Path, out: Path, params: IngestParams, runtime: RuntimeParams) -> None:
     """The data set's folder -> clips.csv, failures.csv, classes.csv."""
     ingest(root, out, params, runtime)
-    note_keys(keys_of_stage(out), ingest.__module__, {}, hashes_of(out))
+    note_outputs([out], ingest.__module__, {})
 
 
 if __name__ == "__main__":

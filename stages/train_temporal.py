@@ -5,17 +5,19 @@ from pathlib import Path
 
 from emotion_pipeline.data.manifest import read_manifest
 from emotion_pipeline.params import Params, RuntimeParams
-from emotion_pipeline.run.keys import hashes_of, keys_of_named, note_keys
+from emotion_pipeline.run.keys import note_outputs
 from emotion_pipeline.run.stage import run_stage
-from emotion_pipeline.temporal.seeds import train_model
+from emotion_pipeline.temporal.train import train_temporal
 
 
-def main(name: Path, ingest: Path, features: Path, out: Path, params: Params, runtime: RuntimeParams) -> None:
+def main(
+    name: Path, ingest: Path, features: Path, models: Path, out: Path, params: Params, runtime: RuntimeParams
+) -> None:
     """Features of every clip -> for each seed a trained model, scores.h5, history.csv; if wanted, refitted with val."""
     clips, model, seeds = read_manifest(ingest / "clips.csv"), params.train_temporal[name.name], params.training.seeds
-    keys = train_model(name.name, clips, features, model, seeds, out, runtime.device)
-    note_keys(keys_of_named(out), train_model.__module__, keys, hashes_of(out))
+    keys = train_temporal(name.name, clips, features, model, seeds, out, models, runtime.device)
+    note_outputs([out, models], train_temporal.__module__, keys)
 
 
 if __name__ == "__main__":
-    run_stage(main, *sys.argv[1:], section=lambda params: params)
+    run_stage(main, *sys.argv[1:], section=lambda params: params, outs=2)

@@ -13,14 +13,14 @@ from emotion_pipeline.audit.stages import read_lock
 from emotion_pipeline.audit.verify import md5_of, recorded_files
 from emotion_pipeline.data.manifest import SPLITS, read_manifest
 from emotion_pipeline.errors import UserError
-from emotion_pipeline.report.sources import STAGES
+from emotion_pipeline.report.sources import KINDS
 from emotion_pipeline.run.disk import dvc_cache
 from emotion_pipeline.run.fingerprint import file_sha256
 from emotion_pipeline.run.keys import read_made_by
 
 
 def explain(path: Path, number: str = "") -> dict[str, Any]:
-    """What made a file that a stage has written; of metrics.json also one number, as `fusion.moddrop.test.accuracy`.
+    """Return what made a file that a stage wrote; of metrics.json also one number: `fusion.submission_3.test.accuracy`.
 
     Where the file is no longer as the stage wrote it, `as_in_dvc_lock` is false. Raises UserError where no stage writes
     the file, or it has no such number.
@@ -68,13 +68,13 @@ def _value(path: Path, number: str) -> Any:
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read as JSON ({error}); a number can be named for metrics.json") from error
     except (KeyError, TypeError):
-        raise UserError(f"{path}: has no number {number!r}; name one as fusion.moddrop.test.accuracy") from None
+        raise UserError(f"{path}: has no number {number!r}; name one as fusion.submission_3.test.accuracy") from None
     return value
 
 
 def _trained_by(number: str, lock: Mapping[str, Any]) -> str:
     kind, _, rest = number.partition(".")
-    stage = f"{STAGES.get(kind, '')}@{rest.partition('.')[0]}"
+    stage = f"{KINDS.get(kind, '')}@{rest.partition('.')[0]}"
     return stage if stage in lock else ""
 
 
@@ -83,8 +83,9 @@ def _stage(record: Mapping[str, Any]) -> dict[str, Any]:
     paths = (Path(out["path"]) for out in record.get("outs", []))
     keys_files = [path for path in paths if path.is_relative_to("data/keys")]
     made_by = read_made_by(keys_files[0]) if keys_files else {}
-    code = {d["path"]: d["md5"] for d in record.get("deps", []) if d["path"].endswith(".py")}
-    data = {d["path"]: d["md5"] for d in record.get("deps", []) if not d["path"].endswith(".py") and "md5" in d}
+    deps = {dep["path"]: dep["md5"] for dep in record.get("deps", []) if "md5" in dep}
+    code = {path: md5 for path, md5 in deps.items() if path.startswith(("emotion_pipeline", "stages"))}
+    data = {path: md5 for path, md5 in deps.items() if path not in code}
     params = {k: v for file in record.get("params", {}).values() for k, v in file.items()}
     outs = {out["path"]: out["md5"] for out in record.get("outs", []) if "md5" in out}
     return {"command": record["cmd"], "params": params, "made_by": made_by, "data": data, "code": code, "outs": outs}

@@ -11,8 +11,8 @@ from emotion_pipeline.data.failures import read_failures
 from emotion_pipeline.errors import ClipError
 from emotion_pipeline.params import Params
 from emotion_pipeline.run.clipwork import ClipWork
-from emotion_pipeline.run.keys import read_keys
-from emotion_pipeline.run.store import entry
+from emotion_pipeline.run.keys import keys_file_of, read_keys
+from emotion_pipeline.run.store import result_path
 
 STATES = (
     "done",  # as the present parameters, code and inputs make it
@@ -68,7 +68,7 @@ def _clip_states(
     `stale` are inputs of all clips that are to be made first, `places` the second result for stages before.
     """
     failed, lost = work.without_input()
-    noted, listed = read_keys(work.keys_file), _own_failures(work.out)
+    noted, listed = read_keys(keys_file_of(work.out)), _own_failures(work.out)
     states: dict[str, str] = {}
     at: dict[str, Path] = {}
     for clip_id, given in sorted(work.files.items()):
@@ -82,14 +82,14 @@ def _clip_states(
             states[clip_id] = "no input"
         else:
             key = work.key(clip_id, [file for file in files if file])
-            if noted.get(clip_id) == key and own.is_file():
+            if noted.get(work.noted(clip_id)) == key and own.is_file():
                 states[clip_id], at[clip_id] = "done", own
-            elif entry(key).is_file():
-                states[clip_id], at[clip_id] = "reusable", entry(key)
+            elif result_path(key).is_file():
+                states[clip_id], at[clip_id] = "reusable", result_path(key)
             elif key in noted.values():  # the outputs of before, in DVC's cache or a remote
                 states[clip_id] = "reusable"
             else:
-                states[clip_id] = "failed" if clip_id in listed and clip_id not in noted else "to compute"
+                states[clip_id] = "failed" if clip_id in listed and work.noted(clip_id) not in noted else "to compute"
     return states, at
 
 

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from emotion_pipeline.data.artifact import inside
 from emotion_pipeline.errors import UserError
 from emotion_pipeline.run.disk import dvc_cache, store_folder
 from emotion_pipeline.run.fingerprint import file_sha256
-from emotion_pipeline.run.keys import input_sha256, read_keys
+from emotion_pipeline.run.keys import input_sha256, read_hashes
 from emotion_pipeline.run.store import cached_object
 
 READ_BY_MODELS = ("features", "scores", "descriptor")
@@ -66,11 +65,8 @@ def verify() -> tuple[dict[str, int], list[Damage]]:
 
 
 def remove(damaged: Iterable[Damage]) -> None:
-    """Remove damaged files, so that they are made or pulled again: of a trained network in the store all files."""
-    trained = store_folder() / "trained"
+    """Remove damaged files, so that they are made or pulled again."""
     for path in (damage.path for damage in damaged):
-        if trained in path.parents:
-            shutil.rmtree(path.parent, ignore_errors=True)
         path.unlink(missing_ok=True)
         if store_folder() in path.parents:
             path.with_suffix(".sha256").unlink(missing_ok=True)  # perhaps it is what is damaged
@@ -137,17 +133,15 @@ def _broken(name: str, item: h5py.Dataset | h5py.Group) -> Iterator[str]:
 
 
 def _noted() -> Iterator[Check]:
-    """Files of outputs against the SHA-256 that their stage noted: as the stages do that read them."""
-    keys = Path("data/keys")
-    for keys_file in sorted(keys.rglob("*.json")):
+    """Yield the files of outputs, to be compared with the SHA-256 that their stage noted."""
+    for keys_file in sorted(Path("data/keys").rglob("*.json")):
         try:
-            read_keys(keys_file)
+            noted = read_hashes(keys_file)
         except UserError:  # an output itself: found there
             continue
-        out = Path("data") / keys_file.relative_to(keys).with_suffix("")
-        for path in sorted(out.rglob("*")):
+        for path in (Path("data") / name for name in sorted(noted)):
             if path.is_file():
-                yield Check("outputs by key", path, _unlike_noted, f"`dvc checkout --force {out}`")
+                yield Check("outputs by key", path, _unlike_noted, f"`dvc checkout --force {path}`")
 
 
 def _unlike_noted(path: Path) -> str:
@@ -159,10 +153,9 @@ def _unlike_noted(path: Path) -> str:
 
 
 def _store() -> Iterator[Check]:
-    for folder in ("clips", "trained"):
-        for path in sorted((store_folder() / folder).rglob("*")):
-            if path.is_file() and path.suffix != ".sha256" and not any(p.startswith(".") for p in path.parts[-2:]):
-                yield Check("store", path, _unsealed, AGAIN)
+    for path in sorted((store_folder() / "results").rglob("*")):
+        if path.is_file() and path.suffix != ".sha256" and not path.name.startswith("."):
+            yield Check("store", path, _unsealed, AGAIN)
 
 
 def _unsealed(path: Path) -> str:

@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
 
 from emotion_pipeline.emotions import EMOTIONS
 
@@ -75,10 +74,9 @@ def labels_of(clips: Iterable[Clip], splits: Iterable[str] = ("train", "val")) -
     return {c.clip_id: EMOTIONS.index(c.label) for c in clips if c.label and c.split in wanted}
 
 
-def seen_in_training(clips: Sequence[Clip]) -> dict[str, Any]:
-    """What a training sees of the manifest, for its key: the clips' ids, the labels of train and of val."""
-    labels = [sorted(labels_of(clips, (split,)).items()) for split in ("train", "val")]
-    return {"clips": sorted(clip.clip_id for clip in clips), "labels": labels}
+def seen_in_training(clips: Sequence[Clip]) -> list[list[tuple[str, int]]]:
+    """Return what a training may see of the manifest, for its key: id and class of the clips of train, and of val."""
+    return [sorted(labels_of(clips, (split,)).items()) for split in ("train", "val")]
 
 
 def class_table(clips: Sequence[Clip]) -> list[dict[str, str | int]]:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -11,7 +12,7 @@ from safetensors.numpy import save
 from emotion_pipeline.data.artifact import atomic
 from emotion_pipeline.errors import UserError
 
-Description = Mapping[str, object]
+Description = Mapping[str, Any]
 
 
 def write_model(path: Path, tensors: Mapping[str, np.ndarray], description: Description) -> None:

@@ -1,6 +1,5 @@
 """Features of a folder of per-clip files, joined with clips by clip id -> padded batches with lengths."""
 
-import csv
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from numpy.random import Generator
 from torch import Tensor
 
 from emotion_pipeline.data.artifact import read_array
+from emotion_pipeline.data.failures import read_failures
 from emotion_pipeline.data.manifest import Clip, labels_of
 from emotion_pipeline.errors import UserError
 
@@ -68,12 +68,8 @@ def load_sequences(
 
 
 def failed_clips(folder: Path) -> set[str]:
-    """Ids in the folder's failures.csv (no such file: none)."""
-    path = folder / "failures.csv"
-    if not path.exists():
-        return set()
-    with open(path, newline="", encoding="utf-8") as file:
-        return {row["clip_id"] for row in csv.DictReader(file)}
+    """Return the ids in the folder's failures.csv (no such file: none)."""
+    return set(read_failures(folder)) if (folder / "failures.csv").exists() else set()
 
 
 def overlaps_of(folder: Path) -> tuple[int, ...]:
@@ -122,9 +118,9 @@ def standardisation_of(arrays: Iterable[np.ndarray], width: int) -> Standardisat
     return Standardisation(mean.astype(np.float32), scale.astype(np.float32))
 
 
-def standardise(values: Float[np.ndarray, "t d"], by: Standardisation) -> Float[np.ndarray, "t d"]:
-    """Zero mean and unit variance where `by` was measured; NaN stays NaN."""
-    return (values - by.mean) / by.scale
+def standardise(values: Float[np.ndarray, "t d"], by: Standardisation | None) -> Float[np.ndarray, "t d"]:
+    """Return values of zero mean and unit variance where `by` was measured (None: as they are); NaN stays NaN."""
+    return values if by is None else (values - by.mean) / by.scale
 
 
 def bucketed(lengths: Int[np.ndarray, " n"], batch: int, rng: Generator | None = None) -> list[Int[np.ndarray, " _"]]:

@@ -32,6 +32,8 @@ def ingest(root: Path, out: Path, params: IngestParams, runtime: RuntimeParams) 
         raise UserError(f"{root}: no such folder (ingest.root); point ingest.root at the data set's folder")
     rows = sorted(LAYOUTS[params.dataset](root, params), key=lambda clip: clip.clip_id)
     _check(rows, root, params)
+    if params.test_subject is not None:
+        rows = leave_out(rows, params.test_subject)
     measured, failures = run_each("ingest", _measured, {row.clip_id: (row, root) for row in rows}, runtime)
     clips = [measured.get(row.clip_id, row) for row in rows]
     write_manifest(_folder(out) / "clips.csv", clips)
@@ -41,6 +43,28 @@ def ingest(root: Path, out: Path, params: IngestParams, runtime: RuntimeParams) 
     log.info("%s", classes.to_string())
     require_few_failures("ingest", out, len(clips), failures, runtime.max_failed)
     log.info("ingest: %d clips: %d readable, %d failed", len(clips), len(clips) - len(failures), len(failures))
+
+
+def leave_out(clips: Sequence[Clip], subject: str) -> list[Clip]:
+    """Return the clips with `subject` as test, the next subject as val and all others as train.
+
+    The next is by name, the first one after the last; a clip in no split stays in none. Raises UserError where a clip
+    has no subject, nobody is called `subject`, or there are fewer than three subjects.
+    """
+    used = [clip for clip in clips if clip.split]
+    unknown = sorted(clip.clip_id for clip in used if not clip.subject)
+    if unknown:
+        raise UserError(
+            f"ingest.test_subject: nobody is named as the subject of clip {unknown[0]} ({len(unknown)} such)"
+        )
+    subjects = sorted({clip.subject for clip in used})
+    if subject not in subjects:
+        raise UserError(f"ingest.test_subject: no clip shows {subject!r}; the subjects are {', '.join(subjects)}")
+    if len(subjects) < 3:
+        raise UserError(f"ingest.test_subject: {len(subjects)} subjects; three are needed: for train, val and test")
+    following = subjects[(subjects.index(subject) + 1) % len(subjects)]
+    split = dict.fromkeys(subjects, "train") | {following: "val", subject: "test"}
+    return [replace(clip, split=split[clip.subject]) if clip.split else clip for clip in clips]
 
 
 def _check(rows: Sequence[Clip], root: Path, params: IngestParams) -> None:

@@ -19,7 +19,7 @@ from emotion_pipeline.features.c3d import C3D, window_frames, window_starts
 from emotion_pipeline.features.network import FaceNetwork, describe, normalise_on, prepared
 from emotion_pipeline.features.stills import Stills, batches
 from emotion_pipeline.features.vgg_face import VGGFace
-from emotion_pipeline.features.weights import save_network, starting_network
+from emotion_pipeline.features.weights import starting_network
 from emotion_pipeline.features.windows import (
     CLIPS_AT_ONCE,
     WINDOWS,
@@ -31,7 +31,7 @@ from emotion_pipeline.features.windows import (
 from emotion_pipeline.metrics import accuracy, confusion, uar
 from emotion_pipeline.params import FinetuneC3dParams, FinetuneVggParams, RuntimeParams
 from emotion_pipeline.training.device import device_of
-from emotion_pipeline.training.loop import Epoch, Step, adamw, fit, history_rows, seed_torch, write_rows
+from emotion_pipeline.training.loop import Epoch, Step, adamw, fit, seed_torch
 
 WARM_UP = 10
 """Steps over which the learning rate rises: without normalisation layers, large first steps end the learning."""
@@ -167,12 +167,6 @@ def negative_log_scores(
     logits = _logits(network, windows, AT_ONCE)
     network.train(training)
     return -logits.log_softmax(dim=1)[:, label].double().cpu().numpy()
-
-
-def write_finetuned(folder: Path, network: FaceNetwork, history: Sequence[Epoch]) -> None:
-    """Write `network.safetensors` and `history.csv`."""
-    save_network(folder / "network.safetensors", network)
-    write_rows(folder / "history.csv", history_rows(history))
 
 
 def _fit(

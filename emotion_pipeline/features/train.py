@@ -2,6 +2,8 @@
 
 import hashlib
 import logging
+import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,15 +11,17 @@ import numpy as np
 
 from emotion_pipeline.data.artifact import Artifact, read_array, read_attributes, write_artifact
 from emotion_pipeline.data.manifest import labels_of, read_manifest
+from emotion_pipeline.data.tables import write_rows
 from emotion_pipeline.errors import UserError
 from emotion_pipeline.features import finetune
 from emotion_pipeline.features.stills import Stills, aligned, hold_out, read_classes, read_stills, stills_of_tracks
+from emotion_pipeline.features.weights import network_notes, save_network
 from emotion_pipeline.params import FinetuneC3dParams, FinetuneVggParams, RuntimeParams
 from emotion_pipeline.run.fingerprint import code_fingerprint, digest, file_sha256
 from emotion_pipeline.run.keys import input_sha256
-from emotion_pipeline.run.store import entry, is_valid, made_once, seal
+from emotion_pipeline.run.store import is_valid, made_once, result_path, seal
 from emotion_pipeline.run.workers import run_each
-from emotion_pipeline.training.loop import Epoch, write_rows
+from emotion_pipeline.training.loop import Epoch, history_rows
 
 log = logging.getLogger(__name__)
 
@@ -26,18 +30,24 @@ AT_ONCE = 200
 
 
 def train_vgg(
-    ingest: Path, track: Path, published: Path, out: Path, params: FinetuneVggParams, runtime: RuntimeParams
-) -> None:
-    """Fine-tune VGG-Face, or take it from the store where everything that it is trained on is the same.
+    ingest: Path,
+    track: Path,
+    published: Path,
+    model: Path,
+    out: Path,
+    params: FinetuneVggParams,
+    runtime: RuntimeParams,
+) -> dict[Path, str]:
+    """Fine-tune VGG-Face, or take it from the store where everything that it is trained on is the same; return its key.
 
-    `published` is the folder of published weights; `out` gets `network.safetensors`, `history.csv` and `accuracy.csv`
-    (see `finetune.accuracy_rows`).
+    `published` is the folder of published weights. Writes the network to `model`, `history.csv` and `accuracy.csv` (see
+    `finetune.accuracy_rows`) into `out`.
     """
     weights = _weights_file(published, params.weights)
     stills, faces = _stills(params), _faces(ingest, track, params)
     shown = {name: _hashes(part) + part.labels.tolist() for name, part in (stills | faces).items()}
 
-    def make(folder: Path, checkpoint: Path) -> None:
+    def make(path: Path, checkpoint: Path) -> None:
         ready = faces | {name: _aligned_once(part, params.margin, runtime) for name, part in stills.items()}
         if "train" in ready and "val" not in ready:
             rng = np.random.default_rng(params.seed)
@@ -47,12 +57,10 @@ def train_vgg(
             network, history = finetune.starting_vgg(params, weights), list[Epoch]()
         else:
             network, history = finetune.finetune_vgg(train, ready["val"], params, runtime, weights, checkpoint)
-        finetune.write_finetuned(folder, network, history)
-        write_rows(folder / "accuracy.csv", finetune.accuracy_rows(network, ready, runtime))
+        accuracy = finetune.accuracy_rows(network, ready, runtime)
+        save_network(path, network, {"history": history_rows(history), "accuracy": accuracy})
 
-    made_once(
-        _key("finetune_vgg", shown, weights, params), out, params.model_dump(mode="json"), finetune.__name__, make
-    )
+    return _made_once(_key("finetune_vgg", shown, weights, params), model, out, make)
 
 
 def _stills(params: FinetuneVggParams) -> dict[str, Stills]:
@@ -91,13 +99,13 @@ def _aligned_once(stills: Stills, margin: float, runtime: RuntimeParams) -> Stil
     missing = {
         f"part {i}, {part.names[0]} to {part.names[-1]}": (key, part, margin)
         for i, (key, part) in enumerate(zip(keys, parts, strict=True))
-        if not is_valid(key)
+        if not is_valid(result_path(key))
     }
     for error in run_each("aligning stills", _align_part, missing, runtime)[1].values():
         raise UserError(f"finetune_vgg: stills, {error.detail}; what is aligned is kept, run again")
-    found = sum(int(read_attributes(entry(key))["found"]) for key in keys)
+    found = sum(int(read_attributes(result_path(key))["found"]) for key in keys)
     log.info("finetune_vgg: a face found and aligned in %d of %d stills", found, count)
-    streams = [(read_array(entry(key), "jpeg"), read_array(entry(key), "end")) for key in keys]
+    streams = [(read_array(result_path(key), "jpeg"), read_array(result_path(key), "end")) for key in keys]
     pictures = [part.tobytes() for jpeg, end in streams for part in np.split(jpeg, end[:-1])]
     return replace(stills, encoded=tuple(pictures))
 
@@ -105,24 +113,39 @@ def _aligned_once(stills: Stills, margin: float, runtime: RuntimeParams) -> Stil
 def _align_part(key: str, stills: Stills, margin: float) -> None:
     part, found = aligned(stills, margin)
     arrays = {"jpeg": np.frombuffer(b"".join(part.encoded), np.uint8), "end": np.cumsum([len(p) for p in part.encoded])}
-    write_artifact(entry(key), "stills", Artifact(arrays, {"found": found}))
-    seal(entry(key))
+    write_artifact(result_path(key), "stills", Artifact(arrays, {"found": found}))
+    seal(result_path(key))
 
 
 def train_c3d(
-    ingest: Path, track: Path, published: Path, out: Path, params: FinetuneC3dParams, runtime: RuntimeParams
-) -> None:
+    ingest: Path,
+    track: Path,
+    published: Path,
+    model: Path,
+    out: Path,
+    params: FinetuneC3dParams,
+    runtime: RuntimeParams,
+) -> dict[Path, str]:
     """Fine-tune C3D, as `train_vgg`."""
     weights = _weights_file(published, params.weights)
     train, val = _labelled_tracks(ingest, track)
     trained_on = [[(input_sha256(path), label) for path, label in part.items()] for part in (train, val)]
 
-    def make(folder: Path, checkpoint: Path) -> None:
-        finetune.write_finetuned(folder, *finetune.finetune_c3d(train, val, params, runtime, weights, checkpoint))
+    def make(path: Path, checkpoint: Path) -> None:
+        network, history = finetune.finetune_c3d(train, val, params, runtime, weights, checkpoint)
+        save_network(path, network, {"history": history_rows(history)})
 
-    made_once(
-        _key("finetune_c3d", trained_on, weights, params), out, params.model_dump(mode="json"), finetune.__name__, make
-    )
+    return _made_once(_key("finetune_c3d", trained_on, weights, params), model, out, make)
+
+
+def _made_once(key: str, model: Path, out: Path, make: Callable[[Path, Path], None]) -> dict[Path, str]:
+    """Give `model` the network, and write what its file notes of the training as tables into `out`."""
+    trained = made_once(key, model, make, out)
+    shutil.rmtree(out, ignore_errors=True)
+    for name, rows in network_notes(model).items():
+        write_rows(out / f"{name}.csv", rows)
+    log.info("%s: %s", out.name, "trained" if trained else "reused, nothing that it is trained on has changed")
+    return {model: key}
 
 
 def _labelled_tracks(ingest: Path, track: Path) -> tuple[dict[Path, int], dict[Path, int]]:

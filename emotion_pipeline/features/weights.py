@@ -173,15 +173,24 @@ def fitting(
     return offered
 
 
-def save_network(path: Path, network: FaceNetwork) -> None:
-    """Write weights and all that `load_network` needs; the same network always gives the same bytes."""
+def save_network(path: Path, network: FaceNetwork, notes: Mapping[str, object] | None = None) -> None:
+    """Write weights and all that `load_network` needs; the same network always gives the same bytes.
+
+    `notes`: tables of the training by name, which `network_notes` gives back.
+    """
     described = {
         "network": network.name,
         "width": network.width,
         "classes": network.classes,
         "preprocessing": asdict(network.preprocessing),
+        "notes": dict(notes or {}),
     }
     _write(path, described, network.state_dict())
+
+
+def network_notes(path: Path) -> dict[str, list[list[Any]]]:
+    """Return the tables of its training that a file of `save_network` holds, by name; each has its header first."""
+    return _read(path)[0].get("notes", {})
 
 
 def halve(source: Path, target: Path) -> None:

@@ -61,8 +61,8 @@ def temperature_of(params: FinetuneC3dParams, epoch: int) -> float | None:
         return 0.0
     if params.windows != "weighted" or epoch < params.uniform_epochs:
         return None
-    course = params.temperature
-    return max(course.last, course.first * course.factor ** (epoch - params.uniform_epochs))
+    falling = params.temperature_first * params.temperature_factor ** (epoch - params.uniform_epochs)
+    return max(params.temperature_last, falling)
 
 
 def frame_counts(tracks: Mapping[Path, int], split: str) -> dict[Path, int]:

@@ -1,14 +1,13 @@
 """What is fused: scores and descriptors of several temporal models for the same clips."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
-from emotion_pipeline.data.manifest import Clip
 from emotion_pipeline.data.scores import read_scores
 from emotion_pipeline.errors import UserError
 
@@ -23,23 +22,22 @@ class Inputs:
     present: Bool[np.ndarray, "n m"]
     descriptors: Mapping[str, Float[np.ndarray, "n _"]]  # of the models that have one
 
+    def take(self, rows: Int[np.ndarray, " r"]) -> "Inputs":
+        """Return the inputs of some of the clips."""
+        ids = tuple(self.clip_ids[i] for i in rows)
+        descriptors = {name: values[rows] for name, values in self.descriptors.items()}
+        return Inputs(ids, self.names, self.scores[rows], self.present[rows], descriptors)
+
+    def sha256(self) -> str:
+        """Return a hash over all ids and numbers."""
+        arrays = [self.scores, self.present, *(self.descriptors[name] for name in sorted(self.descriptors))]
+        parts = [repr((self.clip_ids, self.names)).encode(), *(np.ascontiguousarray(a).tobytes() for a in arrays)]
+        return hashlib.sha256(b"".join(parts)).hexdigest()
+
     @property
     def any_model(self) -> Bool[np.ndarray, " n"]:
         """Clips of which some model says something."""
         return np.asarray(self.present.any(axis=1))
-
-
-class Run(NamedTuple):
-    """One fusion with one seed: see `train_fusion`."""
-
-    name: str
-    clips: Sequence[Clip]
-    inputs: Inputs
-    seed: int
-    out: Path
-    device: str
-    before: Path | None
-    checkpoint: Path | None
 
 
 def read_inputs(models: Mapping[str, Path], clip_ids: Sequence[str]) -> Inputs:

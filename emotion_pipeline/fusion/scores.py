@@ -4,16 +4,16 @@ All take a mask: the scores of a model that is absent from a clip are never read
 one. A clip without any model gets a row of NaN.
 """
 
+import warnings
 from collections.abc import Sequence
 from itertools import combinations
 from math import comb
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from numpy.random import Generator
 
 from emotion_pipeline.errors import UserError
-from emotion_pipeline.temporal.svm import LinearSvm, fit_svm, svm_scores
+from emotion_pipeline.temporal.svm import LinearSvm, accuracy_by_c, best_c, fit_svm
 
 MOST_POINTS = 20_000
 """Of a grid of weights, all of which are tried: seven models in steps of a tenth have 8,008, ten have 92,378."""
@@ -59,13 +59,23 @@ def simplex_grid(models: int, steps: int) -> Float[np.ndarray, "g m"]:
     return (np.diff(bars, axis=1) - 1) / steps
 
 
-def stratified_folds(labels: Int[np.ndarray, " n"], folds: int, rng: Generator) -> Int[np.ndarray, " n"]:
-    """Fold of each clip: every class, shuffled, is dealt out in turn, going on where the class before stopped."""
-    order = rng.permutation(len(labels))
-    order = order[np.argsort(labels[order], kind="stable")]
-    fold = np.empty(len(labels), dtype=np.int64)
-    fold[order] = np.arange(len(labels)) % folds
-    return fold
+def stratified_folds(
+    labels: Int[np.ndarray, " n"], folds: int, seed: int
+) -> list[tuple[Int[np.ndarray, " a"], Int[np.ndarray, " b"]]]:
+    """Return rows outside and inside of each fold, by scikit-learn's StratifiedKFold.
+
+    Raises UserError where no class has a clip for every fold, or the clips outside one are all of one class.
+    """
+    from sklearn.model_selection import StratifiedKFold
+
+    if np.bincount(labels).max(initial=0) < folds:
+        raise UserError(f"folds: {folds}, but no class of val has so many clips; lower it")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The least populated class")  # a small class misses some folds
+        splits = list(StratifiedKFold(folds, shuffle=True, random_state=seed).split(labels, labels))
+    if any(len(np.unique(labels[others])) < 2 for others, _ in splits):
+        raise UserError(f"folds: with {folds}, the {len(labels)} clips of val outside one of them are all of one class")
+    return splits
 
 
 def choose_weights(
@@ -74,21 +84,18 @@ def choose_weights(
     labels: Int[np.ndarray, " n"],
     steps: int,
     folds: int,
-    rng: Generator,
+    seed: int,
 ) -> tuple[Float[np.ndarray, " m"], float]:
-    """Weights of the weighted mean by stratified cross-validation, and their accuracy on the folds held out.
+    """Return weights of the weighted mean by stratified cross-validation, and their accuracy on the folds kept back.
 
     Without each fold in turn, the weights of the highest accuracy on the others are taken (`best_weights`). The result
     is the mean of the folds' weights: no one clip decides.
     """
-    fold = stratified_folds(labels, folds, rng)
-    chosen, held_out = [], np.empty(len(labels), dtype=bool)
-    for k in range(folds):
-        others = fold != k
+    chosen, right = [], np.empty(len(labels), dtype=bool)
+    for others, fold in stratified_folds(labels, folds, seed):
         chosen.append(best_weights(scores[others], present[others], labels[others], steps))
-        fused = weighted_mean(scores[~others], present[~others], chosen[-1])
-        held_out[~others] = fused.argmax(axis=1) == labels[~others]
-    return np.mean(chosen, axis=0), float(held_out.mean())
+        right[fold] = weighted_mean(scores[fold], present[fold], chosen[-1]).argmax(axis=1) == labels[fold]
+    return np.mean(chosen, axis=0), float(right.mean())
 
 
 def best_weights(
@@ -131,26 +138,16 @@ def choose_svm(
     labels: Int[np.ndarray, " n"],
     cs: Sequence[float],
     folds: int,
-    rng: Generator,
     seed: int,
 ) -> tuple[LinearSvm, list[tuple[float, float]]]:
-    """A linear SVM on the scores of all models, side by side; and (C, accuracy on the folds held out) of all tried.
+    """Return a linear SVM on the scores of all models, side by side; and (C, mean accuracy on the folds) of all tried.
 
     C is that of the highest accuracy in stratified cross-validation, the smallest of equals; the machine is then fitted
-    on all clips. Raises UserError where the clips outside a fold are all of one class.
+    on all clips. Raises UserError as `stratified_folds`.
     """
-    values, fold = svm_inputs(scores, present), stratified_folds(labels, folds, rng)
-    if any(len(np.unique(labels[fold != k])) < 2 for k in range(folds)):
-        raise UserError(f"folds: with {folds}, the {len(labels)} clips of val outside one of them are all of one class")
-    tried: list[tuple[float, float]] = []
-    for c in sorted(cs):
-        right = np.empty(len(labels), dtype=bool)
-        for k in range(folds):
-            svm = fit_svm(values[fold != k], labels[fold != k], c, seed)
-            right[fold == k] = svm_scores(svm, values[fold == k]).argmax(axis=1) == labels[fold == k]
-        tried.append((c, float(right.mean())))
-    best = max(tried, key=lambda pair: (pair[1], -pair[0]))[0]
-    return fit_svm(values, labels, best, seed), tried
+    values = svm_inputs(scores, present)
+    tried = accuracy_by_c(values, labels, cs, stratified_folds(labels, folds, seed), seed)
+    return fit_svm(values, labels, best_c(tried), seed), tried
 
 
 def svm_inputs(scores: Float[np.ndarray, "n m k"], present: Bool[np.ndarray, "n m"]) -> Float[np.ndarray, "n mk"]:
@@ -160,3 +157,7 @@ def svm_inputs(scores: Float[np.ndarray, "n m k"], present: Bool[np.ndarray, "n 
 
 def _filled(scores: Float[np.ndarray, "n m k"], present: Bool[np.ndarray, "n m"]) -> Float[np.ndarray, "n m k"]:
     return np.where(present[:, :, None], scores, 0)
+
+
+RULES = {"majority": majority, "max": maximum, "mean": mean}
+"""Fusions without parameters, by `method`."""

@@ -1,125 +1,117 @@
-"""Fit one fusion where it has something to fit, and score every clip."""
+"""From the scores and descriptors of temporal models to one entry of `fusion`: the fitted fusion and its scores."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
-from jaxtyping import Float
 
-from emotion_pipeline.data.manifest import Clip
-from emotion_pipeline.data.models import read_model, write_model
-from emotion_pipeline.data.scores import ScoreTable, write_scores
-from emotion_pipeline.data.sequences import Labelled, labelled_rows
+from emotion_pipeline.data.manifest import Clip, seen_in_training
+from emotion_pipeline.data.scores import REFIT, ScoreTable, seed_folder, write_scores
+from emotion_pipeline.data.sequences import labelled_rows
+from emotion_pipeline.data.tables import write_rows
 from emotion_pipeline.errors import UserError
-from emotion_pipeline.fusion import SCORE_FUSIONS
-from emotion_pipeline.fusion.inputs import Run, read_inputs
-from emotion_pipeline.fusion.networks import NetworkParams, fuse_network
-from emotion_pipeline.fusion.scores import choose_svm, choose_weights, svm_inputs, weighted_mean
-from emotion_pipeline.params import (
-    ModDropParams,
-    ScoreFusionParams,
-    ScoreTreeParams,
-    Section,
-    SvmFusionParams,
-    WeightedMeanParams,
-)
-from emotion_pipeline.temporal.svm import LinearSvm, svm_scores
+from emotion_pipeline.fusion.fit import Learnt, fit
+from emotion_pipeline.fusion.inputs import Inputs, read_inputs
+from emotion_pipeline.fusion.model import FusionModel, fused_scores, read_fusion_model, write_fusion_model
+from emotion_pipeline.params import FusionParams
+from emotion_pipeline.run.fingerprint import code_fingerprint, digest, file_sha256
+from emotion_pipeline.run.keys import input_sha256
+from emotion_pipeline.run.store import made_once
 from emotion_pipeline.training.device import device_of
-from emotion_pipeline.training.loop import write_rows
 
 log = logging.getLogger(__name__)
 
-Scores = Float[np.ndarray, "n k"]
-FusionParams = ScoreFusionParams | SvmFusionParams | WeightedMeanParams | NetworkParams
+ON_TRAIN = "train"
+"""Folder for the same fusion of the models that were trained on train alone, where it is trained on train and val."""
 
 
-def train_fusion(
+@dataclass(frozen=True)
+class Job:
+    """One fusion: read from the models' folders in `temporal`, written to `models` and, its scores, to `out`."""
+
+    name: str
+    params: FusionParams
+    clips: Sequence[Clip]
+    temporal: Path
+    out: Path
+    models: Path
+    device: str
+
+
+def fuse(
     name: str,
     clips: Sequence[Clip],
-    models: Mapping[str, Path],
+    temporal: Path,
     params: FusionParams,
-    seed: int,
+    seeds: Sequence[int],
     out: Path,
+    models: Path,
     device: str = "auto",
-    before: Path | None = None,
-    checkpoint: Path | None = None,
-) -> None:
-    """Fuse what the temporal models say (`models[name]`/scores.h5 for each of `params.models`): write `out`/scores.h5.
+) -> dict[Path, str]:
+    """Fuse what the temporal models of each seed say of every clip, and return the keys of the files written.
 
-    Beside it: weights.csv (weighted mean), or history.csv and model.safetensors (networks). A clip is present where
-    any of the models is. Labels of train and val are seen, no other. `name` is the fusion's entry in `train_fusion`.
-
-    A network is fitted on the train clips and stopped on val. The temporal models have learnt the train clips by
-    heart, so there each model alone is nearly always right, and a network could trust any one of them. Against that:
-    dropping whole modalities and parts of descriptors while training (each must be read by itself), weight decay, and
-    the stop at the lowest loss on val, where the descriptors are those of unseen clips.
-
-    `before`: the same fusion of models that were trained on train alone, where these here have learnt val, too. What
-    was found on val is taken from there: the weights, or the number of epochs of a network, which is then fitted on
-    train and val together. `checkpoint`: as in `training.fit`.
+    Writes `models`/seed_<seed>.safetensors and `out`/seed_<seed>/scores.h5, beside it history.csv or weights.csv. A
+    clip is present where any of the models is. Labels of train and val are seen, no other. With `trained_on: train_val`
+    the same is first done below `train`, of the models that were trained on train alone, and what that finds on val is
+    used for the models that were trained on both.
     """
+    job = Job(name, params, clips, temporal, out, models, device)
+    keys: dict[Path, str] = {}
     try:
-        inputs = read_inputs({model: models[model] for model in params.models}, [c.clip_id for c in clips])
-        run = Run(name, clips, inputs, seed, out, str(device_of(device)), before, checkpoint)
-        scores = FUSERS[type(params)](run, params)
+        for seed in seeds:
+            alone = {model: seed_folder(temporal / model, seed) for model in params.models}
+            if params.trained_on == "train":
+                keys |= _fit_and_score(job, seed, f"seed_{seed}", alone, None)
+                continue
+            first = f"{ON_TRAIN}/seed_{seed}"
+            keys |= _fit_and_score(job, seed, first, alone, None)
+            refitted = {model: seed_folder(temporal / model / REFIT, seed) for model in params.models}
+            keys |= _fit_and_score(job, seed, f"seed_{seed}", refitted, models / f"{first}.safetensors")
     except UserError as error:
-        raise UserError(f"train_fusion.{name}: {error}") from error
-    write_scores(out / "scores.h5", ScoreTable(inputs.clip_ids, scores, inputs.any_model))
-    log.info("train_fusion.%s: scores of %d clips, %d without any model", name, len(scores), (~inputs.any_model).sum())
+        raise UserError(f"fusion.{name}: {error}") from error
+    log.info("fuse.%s: %d clips scored", name, len(clips))
+    return keys
 
 
-def _fuse_scores(run: Run, params: ScoreFusionParams) -> Scores:
-    return SCORE_FUSIONS[run.name](run.inputs.scores, run.inputs.present)
+def _fit_and_score(job: Job, seed: int, place: str, read: Mapping[str, Path], before: Path | None) -> dict[Path, str]:
+    """Fit, or take from the store, one fusion of the models in the folders `read`, and score all clips with it."""
+    file, scores = job.models / f"{place}.safetensors", job.out / place / "scores.h5"
+    inputs = read_inputs(read, [clip.clip_id for clip in job.clips])
+    learnt = _learnt(job.clips, inputs)
+    settings = {"params": job.params.model_dump(mode="json"), "seed": seed}
+    settings |= {"learnt": learnt.inputs.sha256(), "labels": seen_in_training(job.clips)}
+    settings |= {"before": file_sha256(before) if before else None, "code": code_fingerprint(fit.__module__)}
+    fit_key = digest(settings)
+
+    def fit_now(path: Path, checkpoint: Path) -> None:
+        found = read_fusion_model(before) if before else None
+        write_fusion_model(path, fit(learnt, job.params, seed, device_of(job.device), checkpoint, found))
+
+    def score_now(path: Path, _: Path) -> None:
+        fused = fused_scores(read_fusion_model(file), inputs, device_of(job.device))
+        write_scores(path, ScoreTable(inputs.clip_ids, fused, inputs.any_model))
+
+    made_once(fit_key, file, fit_now, job.out)
+    scored = {"model": file_sha256(file), "inputs": {m: input_sha256(f / "scores.h5") for m, f in read.items()}}
+    score_key = digest(scored | {"code": code_fingerprint(fused_scores.__module__)})
+    made_once(score_key, scores, score_now, job.out)
+    _write_found(read_fusion_model(file), scores.parent)
+    return {file: fit_key, scores: score_key}
 
 
-def _fuse_weighted(run: Run, params: WeightedMeanParams) -> Scores:
-    inputs = run.inputs
-    if run.before is None:
-        rows, labels = _val_rows(run, params.folds)
-        rng = np.random.default_rng(run.seed)
-        weights, held_out = choose_weights(
-            inputs.scores[rows], inputs.present[rows], labels, params.steps, params.folds, rng
-        )
-        log.info("train_fusion.%s: accuracy %.3f on the val folds held out", run.name, held_out)
-    else:
-        weights = (
-            pd.read_csv(run.before / "weights.csv", index_col="model").loc[list(inputs.names), "weight"].to_numpy(float)
-        )
-    write_rows(run.out / "weights.csv", [("model", "weight"), *zip(inputs.names, weights.tolist(), strict=True)])
-    return weighted_mean(inputs.scores, inputs.present, weights)
+def _learnt(clips: Sequence[Clip], inputs: Inputs) -> Learnt:
+    train, val = (labelled_rows(clips, split, inputs.clip_ids, inputs.any_model) for split in ("train", "val"))
+    own = np.concatenate([train[0], val[0]])
+    rows = np.arange(len(own))
+    return Learnt(inputs.take(own), (rows[: len(train[0])], train[1]), (rows[len(train[0]) :], val[1]))
 
 
-def _fuse_svm(run: Run, params: SvmFusionParams) -> Scores:
-    inputs = run.inputs
-    if run.before is None:
-        rows, labels = _val_rows(run, params.folds)
-        rng = np.random.default_rng(run.seed)
-        svm, tried = choose_svm(
-            inputs.scores[rows], inputs.present[rows], labels, params.c, params.folds, rng, run.seed
-        )
-        write_rows(run.out / "history.csv", [("c", "val_accuracy"), *tried])
-    else:
-        tensors, _ = read_model(run.before / "model.safetensors")
-        svm = LinearSvm(tensors["weight"], tensors["bias"], tensors["classes"])
-    tensors = {"weight": svm.weight, "bias": svm.bias, "classes": svm.classes}
-    write_model(run.out / "model.safetensors", tensors, {"model": run.name, "models": inputs.names})
-    scores = svm_scores(svm, svm_inputs(inputs.scores, inputs.present))
-    return np.where(inputs.any_model[:, None], scores, np.nan)
-
-
-def _val_rows(run: Run, folds: int) -> Labelled:
-    rows, labels = labelled_rows(run.clips, "val", run.inputs.clip_ids, run.inputs.any_model)
-    if len(rows) < folds:
-        raise UserError(f"folds: {folds}, but val has only {len(rows)} labelled clips")
-    return rows, labels
-
-
-FUSERS: dict[type[Section], Callable[..., Scores]] = {
-    ScoreFusionParams: _fuse_scores,
-    SvmFusionParams: _fuse_svm,
-    WeightedMeanParams: _fuse_weighted,
-    ModDropParams: fuse_network,
-    ScoreTreeParams: fuse_network,
-}
+def _write_found(model: FusionModel, folder: Path) -> None:
+    """Write what was found, for people: the history of the training, or the weights."""
+    if model.history:
+        write_rows(folder / "history.csv", model.history)
+    if "weights" in model.tensors:
+        weights = zip(model.params.models, model.tensors["weights"].tolist(), strict=True)
+        write_rows(folder / "weights.csv", [("model", "weight"), *weights])

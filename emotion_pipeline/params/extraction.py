@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from emotion_pipeline.params.base import Count, Fraction, NotNegative, Overlap, Positive, Section, WholeNumber
+from emotion_pipeline.params.base import Count, Dropout, Fraction, NotNegative, Overlap, Positive, Section, WholeNumber
 
 
 class SubjectCounts(Section):
@@ -41,6 +41,7 @@ class IngestParams(Section):
     root: str  # folder of the data set, relative to the repository
     min_clips: WholeNumber  # fewer clips than this: the folder is only partly here
     subjects: SubjectSplit | None  # for layouts that name subjects but no split
+    test_subject: Annotated[str, Field(pattern=r"^[\w-]+$")] | None  # is test, the next one val: leave one subject out
 
 
 class DetectParams(Section):
@@ -116,7 +117,7 @@ class FinetuneVggParams(Section):
     width: Annotated[float, Field(gt=0, le=1)]  # of every layer, 1 = VGG-16
     pixels: Annotated[int, Field(ge=32, le=224, multiple_of=32)]  # side of the input of a network that starts at random
     grey: bool  # the network sees grey pictures: right where all that it ever learnt from was grey
-    dropout: Annotated[float, Field(ge=0, lt=1)]  # of the last layer's inputs
+    dropout: Dropout  # of the last layer's inputs
     jitter: JitterParams
     learning_rate: Positive
     lr_schedule: Literal["constant", "cosine"]  # of the learning rate over the epochs; cosine: falls to 0
@@ -135,24 +136,18 @@ class ExtractVggParams(Section):
     flipped: bool  # of the mirrored faces, too
 
 
-class TemperatureParams(Section):
-    """T(t) = max(last, first * factor ** t) of equation 1, t counted from the first weighted epoch."""
-
-    first: Positive
-    factor: Annotated[float, Field(gt=0, le=1)]
-    last: Positive
-
-
 class FinetuneC3dParams(Section):
     """Fine-tuning C3D on windows of 16 faces, section 2.4."""
 
     windows: Literal["central", "random", "all", "weighted", "maximum"]
     overlap: Overlap  # of the training windows
     uniform_epochs: WholeNumber  # epochs before the weights of equation 1 begin
-    temperature: TemperatureParams
+    temperature_first: Positive  # T(t) = max(last, first * factor ** t) of equation 1, t from the first weighted epoch
+    temperature_factor: Annotated[float, Field(gt=0, le=1)]
+    temperature_last: Positive
     weights: str | None  # file in data/weights/c3d; null: random start
     width: Annotated[float, Field(gt=0, le=1)]
-    dropout: Annotated[float, Field(ge=0, lt=1)]
+    dropout: Dropout
     flip: bool
     learning_rate: Positive
     lr_schedule: Literal["constant", "cosine"]  # as finetune_vgg.lr_schedule

@@ -11,25 +11,19 @@ from emotion_pipeline.data.manifest import class_table
 from emotion_pipeline.emotions import EMOTIONS
 from emotion_pipeline.params import EvaluateParams
 from emotion_pipeline.report import figures, paper, tables
-from emotion_pipeline.report.sources import Answers, Model, Row, Sources
+from emotion_pipeline.report.sources import Model, Row, Sources
 
 KINDS = {
     "temporal": "Single modalities",
     "fusion": "Fusions",
-    "ensemble": "Ensembles",
     "baseline": "Comparisons: no sequence model, or another classifier",
 }
-DRAWN = ("temporal", "fusion", "ensemble")
+DRAWN = ("temporal", "fusion")
 """Kinds in the figure of accuracies."""
 
 
-def page(
-    sources: Sources,
-    accuracies: Sequence[Row],
-    left_out: Sequence[Row],
-    params: EvaluateParams,
-) -> str:
-    """The whole page. Every text from outside is escaped."""
+def page(sources: Sources, accuracies: Sequence[Row], params: EvaluateParams) -> str:
+    """Return the whole page. Every text from outside is escaped."""
     shown: list[str] = [split for split in ("val", "test") if split in sources.rows] or [sources.reported]
     chances = {split: tables.chance(sources, split) for split in shown}
     drawn = [model for model in sources.models if model.kind in DRAWN]
@@ -50,7 +44,8 @@ def page(
         models=sources.models,
         titles={name: model.title for name, model in models.items()},
         seeds=len(sources.models[0].scores),
-        papers=_papers(sources, accuracies, left_out),
+        paper_tables=[(n, paper.TITLES[n], tables.paper_table(n, accuracies)) for n in paper.ROWS],
+        compared=tables.compared_fusions(sources, accuracies),
         table_1=tables.class_counts(sources),
         figure_7=paper.FIGURE_7,
         splits=shown,
@@ -71,7 +66,7 @@ def page(
         curves=[(h.title, data_uri(figures.training_curves(h), "svg+xml")) for h in sources.histories],
         failure_counts=tables.failure_counts(sources.failures),
         failures=tables.failures_by_clip(sources.failures),
-        stages_without_failures=tables.silent_stages(sources.failures),
+        stages_without_failures=tables.silent_stages(sources),
     )
 
 
@@ -83,20 +78,6 @@ def percent(value: float | None, digits: int = 1) -> str:
 def data_uri(content: bytes, kind: str) -> str:
     """A picture as the text of an `src` attribute."""
     return f"data:image/{kind};base64,{b64encode(content).decode()}"
-
-
-def _papers(sources: Sources, accuracies: Sequence[Row], left_out: Sequence[Row]) -> list[dict[str, Any]]:
-    """The paper's tables over the splits, and over all subjects that were left out once."""
-    both: list[tuple[Answers | None, Sequence[Row]]] = [(sources, accuracies), (sources.left_out, left_out)]
-    return [
-        {
-            "answers": answers,
-            "tables": [(n, paper.TITLES[n], tables.paper_table(n, rows)) for n in paper.ROWS],
-            "compared": tables.compared_fusions(answers, rows),
-        }
-        for answers, rows in both
-        if answers
-    ]
 
 
 def _tops(accuracies: Sequence[Row], split: str) -> dict[str, list[Row]]:

@@ -49,9 +49,10 @@ ROWS: dict[int, dict[str, Numbers]] = {
         "mean": (47.8, None),
         "max": (None, None),
         "svm": (None, None),
-        "weighted_mean": (50.6, 57.58),
-        "moddrop": (52.2, 56.66),
-        "score_tree": (50.8, 54.36),
+        "weighted_mean": (None, None),
+        "submission_3": (52.2, 56.66),
+        "submission_4": (50.8, 54.36),
+        "submission_6": (50.6, 57.58),
     },
     5: {
         "submission_2": (None, 55.28),
@@ -98,8 +99,12 @@ NAMES = {
     "max": "Maximum",
     "svm": "Linear SVM on scores",
     "weighted_mean": "Weighted mean",
-    "moddrop": "ModDrop",
-    "score_tree": "Score tree",
+    "submission_2": "Submission 2: ModDrop",
+    "submission_3": "Submission 3: ModDrop",
+    "submission_4": "Submission 4: score tree",
+    "submission_5": "Submission 5: ModDrop",
+    "submission_6": "Submission 6: weighted mean",
+    "submission_7": "Submission 7: weighted mean",
 }
 
 

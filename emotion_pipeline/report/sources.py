@@ -1,8 +1,7 @@
 """What the report is made of: the manifest, every model's scores in its order, histories, failures."""
 
-import csv
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ from jaxtyping import Bool, Float, Int
 from emotion_pipeline.data.failures import read_failures
 from emotion_pipeline.data.manifest import SPLITS, Clip, labels_of, read_manifest
 from emotion_pipeline.data.scores import ScoreTable, read_scores, seed_folder
+from emotion_pipeline.data.tables import read_table
 from emotion_pipeline.emotions import EMOTIONS
 from emotion_pipeline.errors import UserError
 from emotion_pipeline.faces.gallery import Gallery, read_gallery
@@ -18,17 +18,11 @@ from emotion_pipeline.metrics import predicted_labels
 from emotion_pipeline.params import Params
 from emotion_pipeline.report.paper import title_of
 
-STAGES = {
-    "temporal": "train_temporal",
-    "baseline": "train_temporal",
-    "fusion": "train_fusion",
-    "ensemble": "train_ensemble",
-}
-"""The stage that trains each kind (a key of metrics.json), in the order shown."""
+KINDS = {"temporal": "train_temporal", "fusion": "fuse", "baseline": "train_temporal"}
+"""Kinds of models (keys of metrics.json), in the order shown, and the stage that trains them."""
 
-C3D_STAGES = ("extract_c3d_weighted", "extract_c3d_central", "extract_c3d_random")
-PER_CLIP = ("ingest", "detect", "align", "track", "quality", "extract_vgg", *C3D_STAGES, "extract_audio")
-"""Stages that list the clips they could not use."""
+PER_CLIP = ("ingest", "detect", "align", "track", "quality")
+"""Stages that list the clips they could not use, beside those of the features that models read."""
 
 Row = dict[str, str | int | float | None]
 
@@ -83,67 +77,63 @@ class Answers:
 class Sources(Answers):
     """All that the report shows."""
 
-    left_out: Answers | None  # of the clips of all subjects that were left out once, all in test
     histories: tuple[History, ...]
     still_accuracy: tuple[dict[str, str], ...]  # rows of finetune_vgg's accuracy.csv
+    stages: tuple[str, ...]  # that work clip by clip
     failures: tuple[Row, ...]  # stage, clip_id, reason, detail
     gallery: Gallery
 
 
 def kinds_of(params: Params) -> dict[str, str]:
-    """Every model of params.yaml by name -> its kind, in the order shown."""
+    """Return every model of params.yaml by name and its kind, in the order shown."""
     baselines = {name: model.model in ("scores", "svm") for name, model in params.train_temporal.items()}
     names = {
         "temporal": [name for name, baseline in baselines.items() if not baseline],
+        "fusion": list(params.fusion),
         "baseline": [name for name, baseline in baselines.items() if baseline],
-        "fusion": list(type(params.train_fusion).model_fields),
-        "ensemble": list(params.train_ensemble),
     }
-    return {name: kind for kind in STAGES for name in names[kind]}
+    return {name: kind for kind in KINDS for name in names[kind]}
 
 
 def read_sources(data: Path, params: Params) -> Sources:
-    """Read the stages' folders in `data`.
+    """Return what the stages' folders in `data` hold.
 
     Raises UserError where no clip has a label, a file belongs elsewhere, or one is not here.
     """
     own = read_answers(data, params)
     if not own.rows:
         raise UserError(f"{data}/ingest/clips.csv: no clip of a split has a label: nothing to evaluate")
-    folds = [read_answers(data / "leave_one_out" / subject, params) for subject in params.leave_one_out.subjects]
+    folders = failure_folders(data, params)
     return Sources(
         own.clips,
         own.rows,
         own.truth,
         own.models,
-        pooled(folds) if folds else None,
         tuple(_histories(data, params)),
-        tuple(_csv_rows(data / "finetune_vgg" / "accuracy.csv")[1]),
+        tuple(read_table(data / "finetune_vgg" / "accuracy.csv")),
+        tuple(folders),
         tuple(
             {"stage": stage, "clip_id": clip_id, "reason": error.reason, "detail": error.detail}
-            for stage in PER_CLIP
-            for clip_id, error in sorted(read_failures(data / stage).items())
+            for stage, folder in folders.items()
+            for clip_id, error in sorted(read_failures(folder).items())
         ),
         read_gallery(data / "gallery"),
     )
 
 
+def failure_folders(data: Path, params: Params) -> dict[str, Path]:
+    """Return the stages that list failed clips, and a folder with each one's failures.csv.
+
+    That of a stage of features is read where a model that reads the features has put it: the features stay away.
+    """
+    read = {model.features: data / "train_temporal" / name for name, model in params.train_temporal.items()}
+    return {stage: data / stage for stage in PER_CLIP} | dict(sorted(read.items()))
+
+
 def read_answers(data: Path, params: Params) -> Answers:
-    """The scores in `data` of all models of params.yaml."""
+    """Return the scores in `data` of all models of params.yaml."""
     clips = tuple(read_manifest(data / "ingest" / "clips.csv"))
-    models = (_model(kind, name, data / STAGES[kind] / name, clips, params) for name, kind in kinds_of(params).items())
-    return Answers(clips, *_labelled(clips), tuple(models))
-
-
-def pooled(folds: Sequence[Answers]) -> Answers:
-    """The labelled test clips of all folds together, each as its own fold's models see it."""
-    rows = [fold.rows.get("test", np.zeros(0, np.int64)) for fold in folds]
-    clips = tuple(fold.clips[i] for fold, own in zip(folds, rows, strict=True) for i in own)
-    models = []
-    for same in zip(*(fold.models for fold in folds), strict=True):
-        scores = np.concatenate([model.scores[:, own] for model, own in zip(same, rows, strict=True)], axis=1)
-        present = np.concatenate([model.present[own] for model, own in zip(same, rows, strict=True)])
-        models.append(replace(same[0], scores=scores, present=present))
+    models = (_model(kind, name, data / KINDS[kind] / name, clips, params) for name, kind in kinds_of(params).items())
     return Answers(clips, *_labelled(clips), tuple(models))
 
 
@@ -159,10 +149,10 @@ def _model(kind: str, name: str, folder: Path, clips: Sequence[Clip], params: Pa
     if lost := [path for path in files if not path.is_file()]:
         raise UserError(
             f"{lost[0]}: no such file: `{folder.parent}` is only partly here;"
-            " `dvc pull train_temporal train_fusion train_ensemble`, or `dvc repro`"
+            " `dvc pull train_temporal fuse`, or `dvc repro`"
         )
     tables = [in_order_of(clips, read_scores(path), path) for path in files]
-    learnt_val = kind == "ensemble" and params.train_ensemble[name].trained_on == "train_val"
+    learnt_val = kind == "fusion" and params.fusion[name].trained_on == "train_val"
     return Model(kind, name, np.stack([scores for scores, _ in tables]), tables[0][1], learnt_val)
 
 
@@ -185,27 +175,19 @@ def in_order_of(
 
 
 def _histories(data: Path, params: Params) -> list[History]:
-    """Of every training; of the models that are trained with several seeds, with the first."""
+    """Return every training that has a history; of the models that are trained with several seeds, with the first."""
     files = {"finetune_vgg": ("VGG-Face, fine-tuned", data / "finetune_vgg")}
-    for network in params.finetune_c3d:
-        name = f"finetune_c3d_{network}"
-        files[name] = (f"C3D, {network} windows, fine-tuned", data / name)
+    for folder in sorted(path for path in (data / "finetune_c3d").iterdir() if path.is_dir()):
+        files[f"finetune_c3d_{folder.name}"] = (f"C3D, {folder.name} windows, fine-tuned", folder)
     for name, kind in kinds_of(params).items():
-        files[name] = (title_of(name), seed_folder(data / STAGES[kind] / name, params.training.seeds[0]))
+        files[name] = (title_of(name), seed_folder(data / KINDS[kind] / name, params.training.seeds[0]))
     read = [(name, title, folder / "history.csv") for name, (title, folder) in files.items()]
-    histories = [_history(*each) for each in read if each[2].exists()]  # majority vote has none
-    return [history for history in histories if history.columns[history.x]]  # nor has a network taken as it is
+    return [_history(*each) for each in read if each[2].exists() and read_table(each[2])]  # a rule has none
 
 
 def _history(name: str, title: str, path: Path) -> History:
-    names, rows = _csv_rows(path)
-    return History(name, title, names[0], {column: [_number(row[column]) for row in rows] for column in names})
-
-
-def _csv_rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:
-    with open(path, newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        return list(reader.fieldnames or ["epoch"]), list(reader)
+    rows = read_table(path)
+    return History(name, title, next(iter(rows[0])), {key: [_number(row[key]) for row in rows] for key in rows[0]})
 
 
 def _number(text: str) -> float:

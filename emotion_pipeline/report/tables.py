@@ -20,7 +20,7 @@ from emotion_pipeline.metrics import (
 )
 from emotion_pipeline.params import EvaluateParams
 from emotion_pipeline.report import paper
-from emotion_pipeline.report.sources import PER_CLIP, STAGES, Answers, Model, Row
+from emotion_pipeline.report.sources import KINDS, Answers, Model, Row, Sources
 
 ABSENT = "none"
 """Written for the class of a clip about which a model says nothing."""
@@ -29,6 +29,10 @@ DIGITS = 6
 
 COLUMNS = ("model", "title", "split", "accuracy", "sd", "low", "high", "n", "accuracy_present", "n_present", "paper")
 """Of the paper's tables 2 to 5."""
+
+
+COMPARED = ("first", "second", "only_first", "only_second", "p", "lowest", "highest")
+"""Columns of the comparison of two fusions."""
 
 
 def accuracies(sources: Answers, params: EvaluateParams) -> list[Row]:
@@ -92,8 +96,8 @@ def answers(sources: Answers, model: Model) -> list[Row]:
 
 
 def predictions(sources: Answers) -> list[Row]:
-    """What every fusion and ensemble says about every clip, labelled or not, by its mean scores over the seeds."""
-    joined = [model for model in sources.models if model.kind in ("fusion", "ensemble")]
+    """Return what every fusion says about every clip, labelled or not, by its mean scores over the seeds."""
+    joined = [model for model in sources.models if model.kind == "fusion"]
     said = {model.name: predicted_labels(model.scores.mean(axis=0), model.present) for model in joined}
     rows: list[Row] = []
     for i, clip in enumerate(sources.clips):
@@ -102,7 +106,7 @@ def predictions(sources: Answers) -> list[Row]:
     return rows
 
 
-def ensemble_scores(sources: Answers, model: Model) -> list[Row]:
+def test_scores(sources: Answers, model: Model) -> list[Row]:
     """The mean scores over the seeds of all clips of test, labelled or not, and the class that follows."""
     scores = model.scores.mean(axis=0)
     predicted = predicted_labels(scores, model.present)
@@ -137,27 +141,31 @@ def paper_table(number: int, rows: Iterable[Row]) -> list[Row]:
     return table
 
 
-def compared_fusions(sources: Answers, rows: Sequence[Row]) -> Row:
-    """McNemar's test, for each seed, between the two fusions of the highest accuracy on the reported split.
+def compared_fusions(sources: Answers, rows: Sequence[Row]) -> list[Row]:
+    """Return McNemar's test, for each seed, between the two fusions of the highest accuracy on the reported split.
 
     `p` is the median over the seeds, `lowest` and `highest` the extremes; `only_first` and `only_second` the answers,
-    over all seeds, that only one of them has right.
+    over all seeds, that only one of them has right. No row where there are not two fusions.
     """
     fusions = [row for row in rows if row["kind"] == "fusion" and row["split"] == sources.reported]
     names = [str(row["model"]) for row in sorted(fusions, key=lambda row: -float(row["accuracy"] or 0))][:2]
+    if len(names) < 2:
+        return []
     clips = sources.rows[sources.reported]
     models = {model.name: model for model in sources.models}
     first, second = (models[name].predicted[:, clips] == sources.truth[clips] for name in names)
     p = [mcnemar(a, b) for a, b in zip(first, second, strict=True)]
-    return {
-        "first": names[0],
-        "second": names[1],
-        "only_first": int((first & ~second).sum()),
-        "only_second": int((second & ~first).sum()),
-        "p": round(float(np.median(p)), DIGITS),
-        "lowest": round(min(p), DIGITS),
-        "highest": round(max(p), DIGITS),
-    }
+    return [
+        {
+            "first": names[0],
+            "second": names[1],
+            "only_first": int((first & ~second).sum()),
+            "only_second": int((second & ~first).sum()),
+            "p": round(float(np.median(p)), DIGITS),
+            "lowest": round(min(p), DIGITS),
+            "highest": round(max(p), DIGITS),
+        }
+    ]
 
 
 def class_name(label: int | np.integer) -> str:
@@ -188,7 +196,7 @@ def chance(sources: Answers, split: str) -> tuple[float, float]:
     return 1 / len(np.unique(truth)), float((truth == commonest).mean())
 
 
-def best(rows: Iterable[Row], split: str, kinds: Sequence[str] = tuple(STAGES)) -> list[Row]:
+def best(rows: Iterable[Row], split: str, kinds: Sequence[str] = tuple(KINDS)) -> list[Row]:
     """The rows of a split with the highest accuracy: several where equal."""
     chosen = [row for row in rows if row["split"] == split and row["kind"] in kinds]
     top = max((float(row["accuracy"] or 0) for row in chosen), default=0)
@@ -203,10 +211,10 @@ def failure_counts(failures: Iterable[Row]) -> dict[str, Counter[str]]:
     return counts
 
 
-def silent_stages(failures: Iterable[Row]) -> list[str]:
-    """The per-clip stages that listed no clip."""
-    listed = {row["stage"] for row in failures}
-    return [stage for stage in PER_CLIP if stage not in listed]
+def silent_stages(sources: Sources) -> list[str]:
+    """Return the per-clip stages that listed no clip."""
+    listed = {row["stage"] for row in sources.failures}
+    return [stage for stage in sources.stages if stage not in listed]
 
 
 def failures_by_clip(failures: Iterable[Row]) -> list[tuple[str, str, str, list[str]]]:

@@ -1,4 +1,4 @@
-"""What a per-clip stage is to do: its function, inputs and parameters, and from them the key of every clip."""
+"""The work of a per-clip stage: its function, inputs and parameters, and from them the key of every clip."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +13,7 @@ from emotion_pipeline.data.failures import Failures, read_failures
 from emotion_pipeline.data.manifest import Clip, read_manifest
 from emotion_pipeline.params import RuntimeParams, Section
 from emotion_pipeline.run.fingerprint import code_fingerprint, digest
-from emotion_pipeline.run.keys import input_sha256, keys_of_stage
+from emotion_pipeline.run.keys import input_sha256, path_in_data
 
 Overrides = Mapping[str, Mapping[str, Value]]
 
@@ -36,18 +36,17 @@ class ClipWork:
 
     @property
     def stage(self) -> str:
-        """Its name: that of the folder."""
-        return self.out.name
+        """The stage's name: that of its folder in `data`."""
+        return path_in_data(self.out)
 
     @property
     def module(self) -> str:
         """Where the numbers are made."""
         return self.compute.func.__module__
 
-    @property
-    def keys_file(self) -> Path:
-        """Which key each clip of `out` has."""
-        return keys_of_stage(self.out)
+    def noted(self, clip_id: str) -> str:
+        """The name of a clip's result in the file of keys."""
+        return f"{self.stage}/{clip_id}.h5"
 
     @cached_property
     def files(self) -> dict[str, list[Path]]:
@@ -55,27 +54,26 @@ class ClipWork:
         return {clip.clip_id: list(self.inputs(clip)) for clip in read_manifest(self.ingest / "clips.csv")}
 
     @cached_property
-    def recorded_params(self) -> dict[str, Any]:
-        """The parameters as `dvc.lock` and the keys have them."""
-        return self.params.model_dump(mode="json")
-
-    @cached_property
     def _base(self) -> dict[str, Any]:
-        return {"stage": self.stage, "code": code_fingerprint(self.module), "params": self.recorded_params}
+        return {
+            "stage": self.stage,
+            "code": code_fingerprint(self.module),
+            "params": self.params.model_dump(mode="json"),
+        }
 
     @cached_property
     def _hashes(self) -> dict[Path, str]:
         return {}  # a network file is an input of every clip: hashed once
 
     def keys(self, clip_ids: Sequence[str]) -> dict[str, str]:
-        """`key` of clips; their input files are read on all cores."""
+        """Return the `key` of clips; their input files are read on all cores."""
         files = list({file for clip_id in clip_ids for file in self.files[clip_id]})
         with ThreadPoolExecutor(self.runtime.processes) as threads:
             self._hashes.update(zip(files, threads.map(input_sha256, files), strict=True))
         return {clip_id: self.key(clip_id, self.files[clip_id]) for clip_id in clip_ids}
 
     def key(self, clip_id: str, files: Sequence[Path]) -> str:
-        """Of a clip's result: over stage, code, parameters, and the bytes of the input files.
+        """Return the key of a clip's result: a hash over stage, code, parameters, and the bytes of the input files.
 
         Raises UserError for a damaged input.
         """
@@ -88,9 +86,9 @@ class ClipWork:
         return self._hashes[file]
 
     def without_input(self) -> tuple[Failures, dict[str, Path]]:
-        """Clips that failed at ingest or in a stage whose files are inputs here; and clips of which one is not there.
+        """Return the clips that failed at ingest or in a stage whose files are inputs here; and those that lack a file.
 
-        The latter by their first such file.
+        The second result gives the first missing file of each such clip.
         """
         every = {path.parent for paths in self.files.values() for path in paths}
         folders = [self.ingest, *sorted(folder for folder in every if (folder / "failures.csv").is_file())]

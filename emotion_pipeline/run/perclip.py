@@ -12,11 +12,10 @@ from emotion_pipeline.data.artifact import Artifact, read_attributes, write_arti
 from emotion_pipeline.data.failures import Failures, read_failures, require_few_failures, write_failures
 from emotion_pipeline.errors import ClipError, UserError
 from emotion_pipeline.run.clipwork import ClipWork
-from emotion_pipeline.run.disk import in_use
 from emotion_pipeline.run.fingerprint import file_sha256
 from emotion_pipeline.run.keys import note_keys
 from emotion_pipeline.run.stage import run_stage
-from emotion_pipeline.run.store import entry, fill_from_previous_outputs, is_valid, place, seal, sealed_hash
+from emotion_pipeline.run.store import fill_from_previous_outputs, is_valid, place, result_path, seal, sealed_hash
 from emotion_pipeline.run.workers import run_each
 
 log = logging.getLogger(__name__)
@@ -39,21 +38,19 @@ def run_per_clip(work: ClipWork) -> None:
 
     Raises UserError where more than `runtime.max_failed` of the clips failed, or inputs are missing for another reason.
     """
-    out = work.out
-    with in_use():
-        failures = _failed_before(work)
-        keys = work.keys([clip_id for clip_id in sorted(work.files) if clip_id not in failures])
-        missing = _not_kept(keys, work.runtime.processes)
-        wanted = {keys[clip_id] for clip_id in missing}
-        if missing and fill_from_previous_outputs(out, work.keys_file, work.recorded_params, wanted):
-            missing = _not_kept({c: keys[c] for c in missing}, work.runtime.processes)
-        failures |= _compute_all(work, {c: keys[c] for c in missing})
-        done = {clip_id: key for clip_id, key in keys.items() if clip_id not in failures}
-        _fill(out, done, failures)
-        sealed = {f"{clip_id}.h5": sealed_hash(key) for clip_id, key in done.items()}
-        failed = {"failures.csv": file_sha256(out / "failures.csv")}
-        note_keys(work.keys_file, work.module, done, sealed | failed)
-        _conclude(work, len(set(missing) - set(failures)), failures)
+    out, threads = work.out, work.runtime.processes
+    failures = _failed_before(work)
+    keys = work.keys([clip_id for clip_id in sorted(work.files) if clip_id not in failures])
+    missing = _not_kept(keys, threads)
+    if missing and fill_from_previous_outputs(out, {keys[clip_id] for clip_id in missing}):
+        missing = _not_kept({c: keys[c] for c in missing}, threads)
+    failures |= _compute_all(work, {c: keys[c] for c in missing})
+    done = {clip_id: key for clip_id, key in keys.items() if clip_id not in failures}
+    _fill(out, done, failures)
+    sealed = {work.noted(clip_id): sealed_hash(result_path(key)) for clip_id, key in done.items()}
+    failed = {f"{work.stage}/failures.csv": file_sha256(out / "failures.csv")}
+    note_keys(out, work.module, {work.noted(clip_id): key for clip_id, key in done.items()}, sealed | failed)
+    _conclude(work, len(set(missing) - set(failures)), failures)
 
 
 def _failed_before(work: ClipWork) -> Failures:
@@ -67,9 +64,9 @@ def _failed_before(work: ClipWork) -> Failures:
 
 
 def _not_kept(keys: Mapping[str, str], threads: int) -> list[str]:
-    """Clips whose result the store has not, or only damaged."""
+    """Return the clips whose result is not in the store, or only damaged."""
     with ThreadPoolExecutor(threads) as pool:
-        kept = pool.map(is_valid, keys.values())
+        kept = pool.map(is_valid, map(result_path, keys.values()))
         return [clip_id for clip_id, whole in zip(keys, kept, strict=True) if not whole]
 
 
@@ -82,7 +79,7 @@ def _compute_all(work: ClipWork, keys: Mapping[str, str]) -> Failures:
 
 
 def _compute_one(compute: Compute, clip_id: str, files: Sequence[Path], key: str) -> None:
-    path = entry(key)
+    path = result_path(key)
     write_artifact(path, clip_id, compute(files))
     seal(path)
 
@@ -93,8 +90,8 @@ def _fill(out: Path, done: Mapping[str, str], failures: Failures) -> None:
         shutil.rmtree(out)
     listed = dict(failures)
     for clip_id, key in done.items():
-        place(entry(key), out / f"{clip_id}.h5")
-        absent = read_attributes(entry(key)).get("absent")
+        place(result_path(key), out / f"{clip_id}.h5")
+        absent = read_attributes(result_path(key)).get("absent")
         if absent:
             listed[clip_id] = ClipError(*str(absent).split(": ", 1))
     write_failures(out, listed)

@@ -33,7 +33,7 @@ def _prune(store: Path) -> tuple[int, int]:
     removed = [0, 0]
     entries = [path for path in sorted(store.rglob("*")) if path.relative_to(store).parts[0] not in STAYS]
     for path in entries:
-        if path.is_file() and not used & {path.stem, path.parent.name}:
+        if path.is_file() and path.stem not in used:
             removed[0] += 1
             removed[1] += path.stat().st_size
             path.unlink()

@@ -8,17 +8,17 @@ from pathlib import Path
 
 from emotion_pipeline.errors import UserError
 from emotion_pipeline.params import Params, load_params
-from emotion_pipeline.run.disk import explained, locked, require_room
+from emotion_pipeline.run.disk import explained, in_use, locked, require_room
 from emotion_pipeline.run.keys import input_sha256
 from emotion_pipeline.run.process import begin, done
 
 
-def run_stage(main: Callable[..., None], *arguments: str, section: Callable[[Params], object]) -> None:
+def run_stage(main: Callable[..., None], *arguments: str, section: Callable[[Params], object], outs: int = 1) -> None:
     """Call `main(*paths, params section, runtime)` and end the process with the right exit status.
 
-    `arguments` are the paths of the command line, the last one an output; where one is a folder whose tables were
-    damaged, nothing runs. Exit status 1 and the message alone for a UserError, a full disk, a folder that may not be
-    written to, and where the same stage is at work here already; 130 for Ctrl-C.
+    `arguments` are the paths of the command line, the last `outs` of them outputs; where one is a folder whose tables
+    were damaged, nothing runs. Exit status 1 and the message alone for a UserError, a full disk, a folder that may not
+    be written to, and where the same stage is at work here already; 130 for Ctrl-C.
     """
     begin()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
@@ -28,13 +28,14 @@ def run_stage(main: Callable[..., None], *arguments: str, section: Callable[[Par
     busy = f"{out}: another run of this stage is at work here; wait for it, or end it"
     try:
         params = load_params()
-        with locked(lock, fcntl.LOCK_EX | fcntl.LOCK_NB, busy):
+        with locked(lock, fcntl.LOCK_EX | fcntl.LOCK_NB, busy), in_use():
             require_room(out)
             for table in [path / name for path in paths for name in ("clips.csv", "failures.csv")]:
                 if table.is_file():
                     input_sha256(table)
             main(*paths, section(params), params.runtime)
-            require_room(out, sum(file.stat().st_size for file in out.rglob("*")))
+            written = [file for folder in paths[-outs:] for file in (folder, *folder.rglob("*"))]
+            require_room(out, sum(file.stat().st_size for file in written if file.is_file()))
     except UserError as error:
         sys.exit(f"ERROR: {error}")
     except (OSError, RuntimeError) as error:

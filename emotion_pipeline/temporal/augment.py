@@ -20,13 +20,13 @@ def augmented(
     and place; then that part stretched in time, by a factor as often above 1 as below, with values between two steps
     interpolated. The result has 1 to `longest` steps.
     """
-    sequence = mirrored if params.flip and mirrored is not None and rng.random() < 0.5 else features
-    if params.shortest < 1:
-        length = max(1, round(len(sequence) * rng.uniform(params.shortest, 1)))
+    sequence = mirrored if params.augment_flip and mirrored is not None and rng.random() < 0.5 else features
+    if params.augment_shortest < 1:
+        length = max(1, round(len(sequence) * rng.uniform(params.augment_shortest, 1)))
         start = int(rng.integers(len(sequence) - length + 1))
         sequence = sequence[start : start + length]
-    if params.stretch > 1:
-        steps = round(len(sequence) * params.stretch ** rng.uniform(-1, 1))
+    if params.augment_stretch > 1:
+        steps = round(len(sequence) * params.augment_stretch ** rng.uniform(-1, 1))
         sequence = resampled(sequence, min(max(1, steps), longest))
     return sequence
 

@@ -1,6 +1,5 @@
 """The one training loop: any module, any batches, early stop on held-out loss, the same result every time."""
 
-import csv
 import logging
 import math
 import os
@@ -178,28 +177,19 @@ def _copy(model: nn.Module) -> State:
 
 
 def history_rows(history: Sequence[Epoch]) -> list[tuple[str | int | float, ...]]:
-    """The header and the rows of history.csv."""
+    """Return the header and the rows of history.csv."""
     return [tuple(f.name for f in fields(Epoch)), *(astuple(row) for row in history)]
 
 
-def write_rows(path: Path, rows: Iterable[Sequence[str | int | float]]) -> None:
-    """Write a small csv, its header the first row; numbers with six significant digits."""
-    with atomic(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerows([[f"{v:.6g}" if isinstance(v, float) else v for v in row] for row in rows])
+def chosen_on_val(history: Sequence[Sequence[str | int | float]]) -> int | float:
+    """Return the number of epochs with the lowest loss on val, or the smallest C with the highest accuracy on val.
 
-
-def found_on_val(history: Path) -> int | float:
-    """The number of epochs with the lowest loss on val, or the smallest C with the highest accuracy on val.
-
-    0 where the model has no history: it has nothing to fit.
+    `history`: the header and the rows of history.csv. 0 where the model has none: it has nothing to fit.
     """
-    if not history.exists():
+    if not history:
         return 0
-    with open(history, newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    if not rows:
-        raise UserError(f"{history}: empty; run `dvc repro` to make it again")
-    if "c" in rows[0]:
-        return float(max(rows, key=lambda row: (float(row["val_accuracy"]), -float(row["c"])))["c"])
-    return int(min(rows, key=lambda row: float(row["val_loss"]))["epoch"])
+    header, *rows = history
+    if header[0] == "c":
+        return float(max(rows, key=lambda row: (row[1], -float(row[0])))[0])
+    by_loss = list(header).index("val_loss")
+    return int(min(rows, key=lambda row: row[by_loss])[0])

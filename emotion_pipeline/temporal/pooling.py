@@ -1,4 +1,4 @@
-"""Without a sequence model: the scores of a clip's frames or windows (t, 7), joined into one (7,)."""
+"""Without a sequence model: the scores of a clip's frames or windows (t, 7), pooled into one (7,)."""
 
 from collections.abc import Callable
 
@@ -35,7 +35,7 @@ def central(scores: Scores) -> Float[np.ndarray, " k"]:
     return scores[len(scores) // 2]
 
 
-BASELINES: dict[str, Callable[[Scores], Float[np.ndarray, " k"]]] = {
+POOLINGS: dict[str, Callable[[Scores], Float[np.ndarray, " k"]]] = {
     "maximum": maximum,
     "mean": mean,
     "majority": majority,
