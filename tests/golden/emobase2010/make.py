@@ -18,7 +18,7 @@ SOUNDS = ("r1", "r6", "r11")
 
 
 def values_of(configuration: Path, sound: Path) -> dict[str, str]:
-    """Return the numeric attributes of the ARFF file that openSMILE writes for a sound: name -> 7 digits."""
+    """Return name and 7 digits of each feature in the ARFF file that openSMILE writes for a sound."""
     with tempfile.TemporaryDirectory() as folder:
         arff = Path(folder) / "out.arff"
         smile = OpenSMILE()
@@ -26,9 +26,9 @@ def values_of(configuration: Path, sound: Path) -> dict[str, str]:
         smile.run()
         smile.free()
         text = arff.read_text()
-    names = re.findall(r"^@attribute (\S+) (\S+)", text, re.MULTILINE)
-    values = text.splitlines()[-1].split(",")
-    return {name: f"{float(value):.7g}" for (name, kind), value in zip(names, values, strict=True) if kind == "numeric"}
+    names = re.findall(r"^@attribute (\S+)", text, re.MULTILINE)
+    values = dict(zip(names, text.splitlines()[-1].split(","), strict=True))
+    return {name: f"{float(value):.7g}" for name, value in values.items() if name not in ("name", "class")}
 
 
 def main(configuration: Path) -> None:
