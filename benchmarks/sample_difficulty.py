@@ -16,7 +16,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import opensmile
 from sklearn.model_selection import GroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -28,6 +27,7 @@ from emotion_pipeline.datasets.layouts import table
 from emotion_pipeline.emotions import EMOTIONS
 from emotion_pipeline.faces.detect import DETECTORS, detect_clip
 from emotion_pipeline.faces.landmarks import PREDICTORS, align_clip
+from emotion_pipeline.features.opensmile import functionals
 from emotion_pipeline.params import AlignParams, DetectParams, IngestParams, SampleParams, SubjectCounts, load_params
 from emotion_pipeline.sample.generate import make_clips
 
@@ -41,8 +41,6 @@ INGEST = IngestParams(dataset="sample", root="", min_clips=0, subjects=None)
 def features(video: Path) -> tuple[np.ndarray, np.ndarray | None]:
     """Of the sound (1582,) and of the landmarks (408,), None without a face."""
     cv2.setNumThreads(1)
-    smile = opensmile.Smile(opensmile.FeatureSet.IS10, opensmile.FeatureLevel.Functionals)
-    functionals = smile.process_signal(sound(video, 16000), 16000).to_numpy()[0]
     with tempfile.TemporaryDirectory() as folder:
         boxes, points = Path(folder) / "boxes.h5", Path(folder) / "points.h5"
         runtime = load_params().runtime
@@ -50,7 +48,7 @@ def features(video: Path) -> tuple[np.ndarray, np.ndarray | None]:
         predictor = PREDICTORS[ALIGN.predictor].files()
         write_artifact(points, "clip", align_clip([video, boxes, *predictor], ALIGN, runtime))
         landmarks = read_array(points, "landmarks")
-    return functionals, _movement(landmarks) if len(landmarks) else None
+    return functionals(sound(video, 16000), 16000, "IS10"), _movement(landmarks) if len(landmarks) else None
 
 
 def _movement(landmarks: np.ndarray) -> np.ndarray:

@@ -4,7 +4,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from emotion_pipeline.features.opensmile import audio_clip
+from emotion_pipeline.features.opensmile import audio_clip, configuration_files
 from emotion_pipeline.params import Params, RuntimeParams
 from emotion_pipeline.run.clipwork import ClipWork
 from emotion_pipeline.run.perclip import run_clip_stage
@@ -13,7 +13,7 @@ from emotion_pipeline.run.perclip import run_clip_stage
 def work(ingest: Path, videos: Path, out: Path, params: Params, runtime: RuntimeParams) -> ClipWork:
     """Videos -> one vector of functionals per clip."""
     own = params.extract_audio
-    configuration = [path for path in [Path(own.feature_set)] if path.is_file()]  # its bytes are part of the keys
+    configuration = configuration_files(own.feature_set)  # their bytes are part of the keys
     compute = partial(audio_clip, params=own)
     return ClipWork(compute, ingest, lambda clip: [videos / clip.path, *configuration], out, own, runtime)
 

@@ -1,4 +1,4 @@
-"""Pictures and sound of a video file, read with PyAV (FFmpeg)."""
+"""Read frames and sound of a video file with PyAV (FFmpeg)."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,29 +15,29 @@ from jaxtyping import Float, UInt8
 from emotion_pipeline.errors import ClipError
 
 KINDS = "asf,avi,dv,flv,h264,hevc,ivf,m4v,matroska,mov,mpeg,mpegts,mpegvideo,mxf,nut,ogg,rm,yuv4mpegpipe"
-"""FFmpeg's names of the containers that are read: a playlist would name other files or addresses, which it opens."""
+"""FFmpeg's names of the containers that are read. Playlists are not: FFmpeg would open the files that they name."""
 
 WIDEST, HIGHEST = 8192, 4320
-"""No picture of more pixels than these give (8K) is decoded: the memory would be the file's to choose."""
+"""Pixels. A frame with more pixels than 8K is not decoded: a damaged header could ask for any amount of memory."""
 
 LIMITS = {"max_pixels": str(WIDEST * HIGHEST)}
 
 SOUND_RATES = (1_000, 768_000)
-"""Hz. Beyond, the resampler's memory would be the file's to choose."""
+"""Lowest and highest sample rate in Hz. Beyond these, a damaged header could ask for any amount of memory."""
 
 LONGEST_SOUND = 2**26
-"""Samples after resampling: 70 minutes at 16 kHz, 256 MiB."""
+"""Samples after resampling: 70 minutes at 16 kHz, 256 MiB of float32."""
 
 ENDS_EARLY_SECONDS, ENDS_EARLY_PART = 0.5, 0.25
-"""A file whose last packet ends this much, or this part, before the duration in its header has been cut off."""
+"""A file is cut off if its last packet ends this many seconds, or this part, before the duration in its header."""
 
 SHORTEST_PART = 0.1
-"""Seconds that a whole file may lack: containers that give no length of the last picture."""
+"""Seconds that a whole file may lack at its end: some containers do not store the length of the last frame."""
 
 
 @dataclass(frozen=True)
 class Media:
-    """What the container says of a video: frames per second on average, pixels, seconds."""
+    """Numbers of a video from its container. `fps` is the average; width and height are in pixels."""
 
     frames: int
     fps: float
@@ -49,7 +49,7 @@ class Media:
 
 @contextmanager
 def _open(path: Path) -> Iterator[InputContainer]:
-    """The opened file; every error of FFmpeg inside the block becomes a ClipError that names the file."""
+    """Open a file. An error of FFmpeg inside the block becomes a ClipError that names the file."""
     container = None
     try:
         if not path.is_file():
@@ -67,7 +67,7 @@ def _open(path: Path) -> Iterator[InputContainer]:
 
 
 def _video(container: InputContainer, path: Path) -> av.VideoStream:
-    """The first video stream that is not the cover of a sound file, with the limit on its decoder."""
+    """Return the first video stream that is not the cover of a sound file, and limit the size of its frames."""
     cover = Disposition.attached_pic
     streams = [stream for stream in container.streams.video if not stream.disposition & cover]
     if not streams:
@@ -85,16 +85,16 @@ def _video(container: InputContainer, path: Path) -> av.VideoStream:
 
 
 def _demux(container: InputContainer) -> Iterator[av.Packet]:
-    """Every packet of the tracks that the file began with.
+    """Yield every packet of the streams that the file begins with.
 
-    Where another has joined them, PyAV ends with an IndexError: after the last packet, when it comes to flush that one.
+    If a stream begins later in the file, PyAV raises an IndexError after the last packet; it is dropped here.
     """
     with suppress(IndexError):
         yield from container.demux()
 
 
 def _packets(container: InputContainer, video: av.VideoStream, path: Path) -> Iterator[av.Packet]:
-    """Every packet, then a ClipError (`truncated`) where more pictures or seconds are announced than are there."""
+    """Yield every packet, then raise ClipError (`truncated`) if the header announces more frames or seconds."""
     frames, end = 0, 0.0
     for packet in _demux(container):
         if packet.size and packet.stream is video:
@@ -107,16 +107,16 @@ def _packets(container: InputContainer, video: av.VideoStream, path: Path) -> It
     length = (container.duration or 0) / av.time_base
     announced = (
         length + min(container.start_time or 0, 0) / av.time_base
-    )  # Matroska counts from 0, whatever comes first
+    )  # Matroska counts from 0, even if a packet is earlier
     if announced - end > min(ENDS_EARLY_SECONDS, max(SHORTEST_PART, length * ENDS_EARLY_PART)):
         raise ClipError("truncated", f"{path.name}: ends after {end:.2f} of {announced:.2f} seconds")
 
 
 def probe(path: Path) -> Media:
-    """Read every packet, decode nothing.
+    """Return the numbers of a video. Reads every packet and decodes nothing.
 
-    Raises ClipError: `empty` (0 bytes), `unreadable` (no video), `truncated` (fewer pictures than the header
-    announces, or the last one long before the announced end).
+    Raises ClipError: `empty` (0 bytes), `unreadable` (no video), `truncated` (fewer frames than the header announces,
+    or a last frame long before the announced end).
     """
     with _open(path) as container:
         video = _video(container, path)
@@ -133,17 +133,17 @@ def probe(path: Path) -> Media:
 
 
 def frames(path: Path) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
-    """The pictures of `timed_frames`."""
+    """Yield the frames of `timed_frames` without their times."""
     return (picture for _, picture in timed_frames(path))
 
 
 def timed_frames(path: Path) -> Iterator[tuple[float, UInt8[np.ndarray, "h w 3"]]]:
-    """The pictures in the order in which they are shown, RGB, upright, one at a time, each with its time.
+    """Yield each frame and its time, in the order of display: RGB, upright.
 
-    The time is in seconds from the file's beginning, which may lie before the first picture: there the sound begins.
-    Raises ClipError: `unreadable` where the file cannot be opened or a picture cannot be decoded, or is of another size
-    than the first, `truncated` as `probe`, and where the last picture is not whole: so ends the first half of a file
-    whose header announces no length (MPEG-1).
+    Times are in seconds from the beginning of the file. The first frame can be later than 0, if the sound begins first.
+    Raises ClipError:
+    `unreadable`: the file cannot be opened, a frame cannot be decoded, or a frame has another size than the first;
+    `truncated`: as `probe`, or the last frame is not whole (a cut MPEG-1 file, whose header announces no length).
     """
     whole, time, shape = True, 0.0, None
     with _open(path) as container:
@@ -165,9 +165,10 @@ def timed_frames(path: Path) -> Iterator[tuple[float, UInt8[np.ndarray, "h w 3"]
 
 
 def timed_sound(path: Path) -> Iterator[tuple[float, av.AudioFrame]]:
-    """The first sound track piece by piece as it is in the file, each with its time as in `timed_frames`.
+    """Yield the pieces of the first sound track as they are in the file, each with its time as in `timed_frames`.
 
-    Nothing where there is none. Raises ClipError: `unreadable` as `frames`, and for a rate that no sound has.
+    Yields nothing if the file has no sound track. Raises ClipError: `unreadable` as `timed_frames`, and for a sample
+    rate outside `SOUND_RATES`.
     """
     time, step = 0.0, 0.0
     with _open(path) as container:
@@ -188,10 +189,11 @@ def _sound_frames(container: InputContainer, path: Path) -> Iterator[av.AudioFra
 
 
 def sound(path: Path, sample_rate: int) -> Float[np.ndarray, " n"]:
-    """The first sound track, resampled to `sample_rate` Hz, channels averaged, float32 in [-1, 1).
+    """Return the first sound track: float32 (n,), resampled to `sample_rate` Hz, the mean of its channels.
 
-    Raises ClipError: `no_sound` where there is no track or it holds no sample, `too_long`, `unreadable` as
-    `timed_sound` and where a sample is not a number.
+    Full scale is [-1, 1]; a lossy decoder can go a little beyond.
+    Raises ClipError: `no_sound` (no track, or a track without samples), `too_long` (more than `LONGEST_SOUND` samples),
+    `unreadable` (as `timed_sound`, or a sample is not a number).
     """
     parts: list[np.ndarray] = []
     with _open(path) as container:
@@ -211,4 +213,4 @@ def sound(path: Path, sample_rate: int) -> Float[np.ndarray, " n"]:
         raise ClipError("no_sound", f"{path.name}: its sound track holds no sample")
     if np.isnan(samples).any():
         raise ClipError("unreadable", f"{path.name}: a sample of its sound is not a number")
-    return np.clip(samples, -1.0, 1.0 - 2.0**-15).astype(np.float32)
+    return samples

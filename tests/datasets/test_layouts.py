@@ -190,7 +190,7 @@ def test_labels_that_may_choose_leave_the_test_split_out(tmp_path):
     assert labels_of(clips, ["test"]) == {"test-fear-1": 2}
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="the folder of real clips is not beside this repository")
+@pytest.mark.shared
 def test_the_javanese_file_names_agree_with_their_list():
     folder = SHARED / "clips/javanese"
     subjects = SubjectSplit(train=("01", "02", "03", "04"), val=("05",), test=("06",))

@@ -13,6 +13,7 @@ from tests.conftest import SHARED
 
 YUNET = SHARED / "models/face_detection_yunet_2023mar.onnx"
 THRESHOLDS = {"centerface": 0.5, "dlib_hog": 0.0, "dlib_mmod": 0.0, "yunet": 0.5, "fa_yunet": 0.5}
+NAMES = [pytest.param(name, marks=pytest.mark.shared if name.endswith("yunet") else ()) for name in THRESHOLDS]
 PHOTOGRAPH = astronaut()[0:220, 110:330].copy()
 EYES_AND_MOUTH = np.array([(93, 101), (137, 103), (115, 145)])  # as seen in the photograph
 HOG = np.array([74.0, 83.0, 161.0, 171.0])
@@ -23,8 +24,6 @@ ASIDE = np.roll(PHOTOGRAPH, (9, 30), axis=(0, 1))
 @pytest.fixture
 def search(runtime):
     def run(name, pictures, batch=3):
-        if name.endswith("yunet") and not YUNET.is_file():
-            pytest.skip(f"{YUNET} is not here")
         files = [YUNET] if name.endswith("yunet") else DETECTORS[name].files()
         settings = runtime.model_copy(update={"device": "cpu", "batch": batch})
         return list(DETECTORS[name].search(iter(pictures), files, THRESHOLDS[name], settings))
@@ -32,7 +31,7 @@ def search(runtime):
     return run
 
 
-@pytest.mark.parametrize("name", THRESHOLDS)
+@pytest.mark.parametrize("name", NAMES)
 def test_a_face_is_found_where_it_is_and_none_in_a_grey_wall(search, name):
     there, none, aside = search(name, [PHOTOGRAPH, WALL, ASIDE])
     assert there.dtype == none.dtype == np.float32
@@ -54,14 +53,14 @@ def test_a_side_that_the_scale_leaves_nothing_of_has_one_pixel(params, runtime, 
     assert boxes.shape == (0, 5)
 
 
-@pytest.mark.parametrize("name", THRESHOLDS)
+@pytest.mark.parametrize("name", NAMES)
 def test_the_batch_changes_no_box(search, name):
     pictures = [PHOTOGRAPH, WALL, ASIDE, PHOTOGRAPH]
     for single, batched in zip(search(name, pictures, 1), search(name, pictures, 3), strict=True):
         np.testing.assert_allclose(single, batched, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", THRESHOLDS)
+@pytest.mark.parametrize("name", NAMES)
 def test_a_higher_threshold_drops_the_face(search, monkeypatch, name):
     monkeypatch.setitem(THRESHOLDS, name, 9.0 if name.startswith("dlib") else 0.99)
     assert search(name, [PHOTOGRAPH])[0].shape == (0, 5)

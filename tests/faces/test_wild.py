@@ -17,7 +17,7 @@ from stages import align, detect, track
 from tests.conftest import SHARED
 
 CLIPS = SHARED / "clips"
-pytestmark = pytest.mark.skipif(not CLIPS.is_dir(), reason=f"the real clips are not here ({CLIPS})")
+pytestmark = pytest.mark.shared
 
 BLACK = {"01-02-03_01": 19, "03-02-01_01": 17}
 """Javanese clips, and how many black frames they open with."""
