@@ -1,6 +1,5 @@
 """Per-clip work: computed once, reused by key, nothing lost, nothing silent."""
 
-import json
 import os
 import signal
 import subprocess
@@ -21,8 +20,10 @@ from emotion_pipeline.errors import ClipError, UserError
 from emotion_pipeline.params import Section
 from emotion_pipeline.run import clipwork
 from emotion_pipeline.run.clipwork import ClipWork
+from emotion_pipeline.run.keys import keys_file_of, read_keys
 from emotion_pipeline.run.perclip import run_per_clip
-from emotion_pipeline.run.store import entry
+from emotion_pipeline.run.store import result_path
+from tests.conftest import REPOSITORY
 
 NAMES = ["a", "b", "c", "d"]
 NOTHING: dict[str, float] = {}
@@ -83,6 +84,11 @@ def bytes_of(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
+def kept_for(out: Path, clip_id: str) -> Path:
+    """Return where the store has the result of a clip."""
+    return result_path(read_keys(keys_file_of(out))[f"{out.name}/{clip_id}.h5"])
+
+
 def test_first_run_computes_and_the_second_reuses_with_equal_bytes(place):
     assert place() == (NAMES, "scaled: 4 clips: 4 computed, 0 reused, 0 failed")
     first = bytes_of(place.out)
@@ -134,7 +140,7 @@ def test_a_failed_clip_is_listed_with_its_reason_and_left_out(place):
     assert place()[1] == "scaled: 4 clips: 3 computed, 0 reused, 1 failed"
     assert (place.out / "failures.csv").read_text() == "clip_id,reason,detail\nb,unreadable,not a number\n"
     assert not (place.out / "b.h5").exists()
-    assert "b" not in json.loads((place.out.parent / "keys/scaled.json").read_text())["keys"]
+    assert sorted(read_keys(keys_file_of(place.out))) == ["scaled/a.h5", "scaled/c.h5", "scaled/d.h5"]
 
 
 def test_an_absent_face_is_listed_but_is_no_failure_also_when_reused(place):
@@ -203,19 +209,19 @@ def test_a_mistake_in_the_code_is_no_failed_clip(place):
 def test_a_damaged_entry_is_noticed_and_made_again(place, harm):
     place()
     good = bytes_of(place.out)
-    key = json.loads((place.out.parent / "keys/scaled.json").read_text())["keys"]["b"]
-    content = bytearray(entry(key).read_bytes())
+    kept = kept_for(place.out, "b")
+    content = bytearray(kept.read_bytes())
     content[len(content) // 2] ^= 255
-    entry(key).unlink()
-    entry(key).write_bytes({"flip": bytes(content), "truncate": content[:100], "empty": b""}[harm])
+    kept.unlink()
+    kept.write_bytes({"flip": bytes(content), "truncate": content[:100], "empty": b""}[harm])
     assert place()[0] == ["b"]
     assert bytes_of(place.out) == good
 
 
 def test_an_entry_without_its_hash_is_made_again(place):
     place()
-    key = json.loads((place.out.parent / "keys/scaled.json").read_text())["keys"]["b"]
-    entry(key).with_suffix(".sha256").unlink()
+    kept = kept_for(place.out, "b")
+    kept.with_suffix(".sha256").unlink()
     assert place()[0] == ["b"]
 
 
@@ -230,19 +236,20 @@ def test_the_number_of_workers_changes_no_byte(place, monkeypatch, tmp_path):
 def test_writing_over_an_output_leaves_the_store_alone(place):
     """Outputs are hard links into the store: whoever replaces one must not change the other."""
     place()
-    key = json.loads((place.out.parent / "keys/scaled.json").read_text())["keys"]["a"]
-    before = entry(key).read_bytes()
+    kept = kept_for(place.out, "a")
+    before = kept.read_bytes()
     place(factor=5.0)
-    assert entry(key).read_bytes() == before
+    assert kept.read_bytes() == before
 
 
 KILLED = """
 import sys, time
 from functools import partial
 from pathlib import Path
-from tests.test_perclip import Factor, slow
+from tests.run.test_perclip import Factor, slow
 from emotion_pipeline.run.clipwork import ClipWork
 from emotion_pipeline.params import load_params
+from emotion_pipeline.run.keys import keys_file_of, read_keys
 from emotion_pipeline.run.perclip import run_per_clip
 root = Path(sys.argv[1])
 if __name__ == "__main__":
@@ -262,9 +269,8 @@ def slow(files: Sequence[Path], params: Factor, log: Path) -> Artifact:
 def test_a_killed_run_repeats_at_most_the_clip_in_work_and_leaves_no_orphan(place, tmp_path):
     script = tmp_path / "killed.py"
     script.write_text(KILLED)
-    repository = Path(__file__).parents[1]
-    environment = {**os.environ, "PYTHONPATH": str(repository)}
-    command = [sys.executable, str(script), str(tmp_path), str(repository / "params.yaml")]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    command = [sys.executable, str(script), str(tmp_path), str(REPOSITORY / "params.yaml")]
     log = tmp_path / "log"
     run = subprocess.Popen(command, cwd=tmp_path, env=environment)
     while not (log.exists() and len(log.read_text().split()) >= 2):

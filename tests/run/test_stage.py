@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from emotion_pipeline.run import disk as machine
+from emotion_pipeline.run import disk
 from emotion_pipeline.run.stage import run_stage
 from tests.conftest import REPOSITORY
 
@@ -41,15 +41,15 @@ def writes(*_: object) -> None:
 
 
 def test_a_full_disk_is_said_before_the_work(stage, monkeypatch):
-    monkeypatch.setattr(machine, "SPARE_BYTES", 2**60)
+    monkeypatch.setattr(disk, "SPARE_BYTES", 2**60)
     assert "MiB free on this disk" in stage(writes)
     assert not Path("data/made").exists()
 
 
 def test_a_cache_of_dvc_that_has_no_room_for_the_output_is_said_before_dvc_commits(stage, monkeypatch):
     """DVC would end with 0."""
-    free = machine.shutil.disk_usage(".")._replace(free=machine.SPARE_BYTES + 2**19)
-    monkeypatch.setattr(machine.shutil, "disk_usage", lambda folder: free)
+    free = disk.shutil.disk_usage(".")._replace(free=disk.SPARE_BYTES + 2**19)
+    monkeypatch.setattr(disk.shutil, "disk_usage", lambda folder: free)
     assert stage(nothing) == ""
     assert stage(writes).startswith(f"ERROR: {Path.cwd()}/.dvc/cache: 256 MiB free on this disk, 257 MiB needed")
 
@@ -59,7 +59,7 @@ def test_a_folder_that_may_not_be_written_to_is_named_before_the_work(stage, mon
     Path(".dvc/config.local").write_text(f"[cache]\n    dir = {tmp_path}/cache\n")
     for folder in ("data", "store", "cache"):
         Path(folder).mkdir()
-    monkeypatch.setattr(machine.os, "access", lambda folder, how: folder != tmp_path / name)  # root may everything
+    monkeypatch.setattr(disk.os, "access", lambda folder, how: folder != tmp_path / name)  # root may everything
     assert f"{name}: cannot be written to; give this user the right" in stage(nothing)
 
 
