@@ -83,7 +83,7 @@ def made_once(key: str, target: Path, make: Callable[[Path, Path], None], out: P
             with atomic(kept) as temporary:
                 make(temporary, checkpoint)
             seal(kept)
-            checkpoint.unlink(missing_ok=True)
+        checkpoint.unlink(missing_ok=True)
         place(kept, target)
     return missing
 

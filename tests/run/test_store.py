@@ -98,6 +98,15 @@ def test_a_stopped_training_finds_its_own_checkpoint_again_and_a_finished_one_le
     assert [path.name for path in (store_folder() / "checkpoints").iterdir()] == ["k2"]
 
 
+def test_a_run_that_is_killed_before_it_removes_the_checkpoint_leaves_it_to_the_next(train):
+    train("k1")
+    checkpoint = store_folder() / "checkpoints/k1"
+    checkpoint.parent.mkdir()
+    checkpoint.write_text("last epoch")
+    assert train("k1") == 1
+    assert not checkpoint.exists()
+
+
 def want_result(folder: Path, name: str) -> bytes:
     """Want the result of `k1` when two processes do, and say in `folder`/made who makes it."""
     (folder / name).touch()
