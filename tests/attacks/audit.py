@@ -46,21 +46,17 @@ def damaged(clone: Path, store: str = ".cache") -> list[str]:
     return [f"{name}: damaged" for name in bad]
 
 
-def started_epochs(clone: Path, store: str = ".cache") -> dict[str, int]:
+def started_epochs(clone: Path) -> dict[str, int]:
     """Key of a training that is not finished -> the epochs that its checkpoint has."""
-    trained = clone / store / "trained"
-    keys = {path: path.name.removeprefix(".").removesuffix(".checkpoint") for path in trained.glob(".*.checkpoint")}
-    return {
-        key: len(torch.load(path, map_location="cpu", weights_only=True)["history"])
-        for path, key in keys.items()
-        if not (trained / key).exists()
-    }
+    done = {Path(name).stem for name in finished(clone)}
+    checkpoints = [path for path in (clone / ".cache/checkpoints").glob("[!.]*") if path.name not in done]
+    return {p.name: len(torch.load(p, map_location="cpu", weights_only=True)["history"]) for p in checkpoints}
 
 
 def trained_again(clone: Path, before: dict[str, int], output: str) -> list[str]:
     """Epochs that were in a checkpoint and that the run with this output has trained again."""
     now = started_epochs(clone)
-    going_on = {key: int(n) for n, key in re.findall(r"goes on after epoch (\d+) \(\S*/\.(\w+)\.checkpoint\)", output)}
+    going_on = {key: int(n) for n, key in re.findall(r"goes on after epoch (\d+) \(\S*/checkpoints/(\w+)\)", output)}
     return [
         f"training {key}: {epochs} epochs were done, gone on from {going_on.get(key, 0)}"
         for key, epochs in before.items()

@@ -19,7 +19,7 @@ from emotion_pipeline.params import Section, load_params
 from emotion_pipeline.run.clipwork import ClipWork
 from emotion_pipeline.run.disk import store_folder
 from emotion_pipeline.run.perclip import run_per_clip
-from emotion_pipeline.run.store import kept_once
+from emotion_pipeline.run.store import made_once, result_path
 from tests.attacks.chain import short_chain
 from tests.attacks.tally import Tally
 from tests.clone import Clone
@@ -29,7 +29,7 @@ NAMES = [f"clip_{k}" for k in range(5)]
 
 
 def attack(folder: Path, quick: bool) -> Iterator[Tally]:
-    yield from _attack_stages(folder / "stages", tries=10 if quick else 100)
+    yield from _attack_stages(folder / "stages", tries=2 if quick else 100)
     if not quick:
         yield from _attack_clone(folder / "team", tries=10)
 
@@ -102,8 +102,8 @@ def _attack_in_place(root: Path, tries: int) -> Iterator[Tally]:
 
     wanted, rng = run(), random.Random(1)
     places: dict[str, Callable[[], list[Path]]] = {
-        "kept result": lambda: sorted(store_folder().glob("clips/*/*.h5")),
-        "its hash": lambda: sorted(store_folder().glob("clips/*/*.sha256")),
+        "kept result": lambda: sorted(store_folder().glob("results/*/*.h5")),
+        "its hash": lambda: sorted(store_folder().glob("results/*/*.sha256")),
         "output": lambda: sorted((root / "data/doubled").glob("*")),
     }
     for name, files in places.items():
@@ -136,18 +136,18 @@ def _damaged_inputs(root: Path, wanted: dict[str, bytes], tries: int, rng: rando
 
 
 def _damaged_trainings(root: Path, tries: int, rng: random.Random) -> Tally:
-    tally, out = Tally("trained network damaged, trained again"), root / "data/net"
+    tally, model = Tally("trained network damaged, trained again"), root / "data/models/net.safetensors"
 
-    def make(folder: Path, checkpoint: Path) -> None:
-        (folder / "model.safetensors").write_bytes(bytes(range(256)))
-        (folder / "history.csv").write_text("epoch\n1\n")
+    def make(file: Path, checkpoint: Path) -> None:
+        file.write_bytes(bytes(range(256)))
 
-    kept_once("key", out, make)
+    made_once("key", model, make)
+    kept = result_path("key", model.suffix)
     for _ in range(tries):
-        file = rng.choice(sorted((store_folder() / "trained/key").iterdir()))
+        file = rng.choice([kept, kept.with_suffix(".sha256")])
         kind = harm(file, rng)
-        kept_once("key", out, make)
-        good = (out / "model.safetensors").read_bytes() == bytes(range(256)) and len(list(out.iterdir())) == 2
+        made_once("key", model, make)
+        good = model.read_bytes() == kept.read_bytes() == bytes(range(256))
         tally.count("" if good else f"{file.name} {kind}: used")
     return tally
 
@@ -162,8 +162,8 @@ def _attack_clone(folder: Path, tries: int) -> Iterator[Tally]:
     clone.run("git", "commit", "-qm", "First run")
     rng, wanted = random.Random(1), clone.outputs()
     places = {
-        "output": ["data/track", "data/extract_vgg", "data/train_temporal"],
-        "kept result": [".cache/clips", ".cache/trained"],
+        "output": ["data/track", "data/extract_vgg", "data/train_temporal", "data/models"],
+        "kept result": [".cache/results"],
         "DVC's cache": [".dvc/cache/files/md5"],
     }
     for name, folders in places.items():
@@ -183,8 +183,7 @@ def _mended(clone: Clone, file: Path, kind: str, wanted: dict[str, str]) -> str:
     what = f"{file.relative_to(clone.folder)} {kind}"
     command = (sys.executable, "-m", "emotion_pipeline", "verify", "--json", "--remove")
     named = [row["path"] for row in json.loads(clone.run(*command, status=1))["damaged"]]
-    whole = file.with_suffix(".h5") if file.suffix == ".sha256" else file
-    if not any(Path(name).stem in (file.stem, whole.stem) for name in named):
+    if not any(Path(name).stem == file.stem for name in named):
         return f"{what}: not named, but {named}"
     clone.repro()
     clone.run(*command)

@@ -54,7 +54,7 @@ KINDS = {
     "SIGKILL of one worker": (signal.SIGKILL, "worker"),
 }
 END = "after all kills: equal bytes, clean `dvc status`"
-WITHOUT_WORKERS = ("finetune_c3d", "train_")
+WITHOUT_WORKERS = ("finetune_c3d", "train_temporal", "fuse")
 
 QUICK_KILLS = {
     "detect": ("SIGKILL of one worker", "SIGTERM to the stage"),

@@ -13,7 +13,7 @@ from pathlib import Path
 from tests.attacks.audit import damaged
 from tests.attacks.chain import short_chain
 from tests.attacks.processes import Run, wait_for
-from tests.attacks.stub import CLIPS, COMMANDS, MEBIBYTES, SPARE_MEBIBYTES, new_project, stage_command
+from tests.attacks.stub import CLIPS, MEBIBYTES, SPARE_MEBIBYTES, STAGES, new_project, stage_command
 from tests.attacks.tally import Tally
 from tests.clone import Clone
 
@@ -60,7 +60,7 @@ def _tests(outputs: Outputs) -> dict[str, Callable[[Clone], str]]:
         tests[f"read-only: {name}"] = partial(_read_only, outputs, place)
         tests[f"no right to write: {name}"] = partial(_no_right, outputs, place)
     tests["two `dvc repro` in one clone"] = partial(_two_runs, outputs)
-    for stage in COMMANDS:
+    for stage in STAGES:
         tests[f"two stages at once: {stage}"] = partial(_two_stages, outputs, stage)
     tests["prune while a stage runs"] = partial(_prune, outputs)
     tests["two clones, one cache and store"] = partial(_two_clones, outputs)
@@ -187,7 +187,7 @@ def _two_stages(outputs: Outputs, stage: str, clone: Clone) -> str:
 
 def _prune(outputs: Outputs, clone: Clone) -> str:
     first = Run(clone, "dvc", "repro")
-    wait_for(lambda: list((clone.folder / ".cache/clips").rglob("*.sha256")), LONGEST)
+    wait_for(lambda: list((clone.folder / ".cache/results").rglob("*.sha256")), LONGEST)
     prune = ("python", "-m", "emotion_pipeline", "prune")
     good, output = _run(clone, *prune, log="prune")
     first.process.wait()

@@ -12,10 +12,12 @@ import yaml
 from emotion_pipeline.data.artifact import Artifact, atomic
 from emotion_pipeline.data.failures import write_failures
 from emotion_pipeline.data.manifest import Clip, write_manifest
+from emotion_pipeline.data.tables import write_rows
 from emotion_pipeline.params import RuntimeParams, TrackParams
-from emotion_pipeline.run import disk as machine
+from emotion_pipeline.run import disk
 from emotion_pipeline.run.clipwork import ClipWork
 from emotion_pipeline.run.fingerprint import digest
+from emotion_pipeline.run.keys import note_outputs
 from emotion_pipeline.run.perclip import run_per_clip
 from emotion_pipeline.run.stage import run_stage
 from emotion_pipeline.run.store import made_once
@@ -40,29 +42,37 @@ def clips(ingest: Path, raw: Path, out: Path, params: TrackParams, runtime: Runt
     run_per_clip(ClipWork(compute, ingest, lambda clip: [raw / clip.path], out, params, runtime))
 
 
-def network(made: Path, out: Path, params: TrackParams, runtime: RuntimeParams) -> None:
+def network(made: Path, model: Path, out: Path, params: TrackParams, runtime: RuntimeParams) -> None:
     """A training: three epochs, each with a checkpoint."""
     data = np.random.default_rng(1).bytes(NETWORK_MEBIBYTES * 2**20)
 
-    def make(folder: Path, checkpoint: Path) -> None:
+    def make(file: Path, checkpoint: Path) -> None:
         for _ in range(3):
             time.sleep(0.3)
             with atomic(checkpoint) as temporary:
                 temporary.write_bytes(data)
-        (folder / "network.safetensors").write_bytes(data)
+        file.write_bytes(data)
 
     key = digest([sorted(path.name for path in made.iterdir()), params.model_dump(mode="json")])
-    made_once(key, out, params.model_dump(mode="json"), __name__, make)
+    made_once(key, model, make, out)
+    write_rows(out / "history.csv", [("epoch",), (1,), (2,), (3,)])
+    note_outputs([out, model], __name__, {model: key})
 
 
 def main() -> None:
     """`clips` or `network`, and its paths."""
-    machine.SPARE_BYTES = SPARE_MEBIBYTES * 2**20
-    run_stage({"clips": clips, "network": network}[sys.argv[1]], *sys.argv[2:], section=lambda params: params.track)
+    disk.SPARE_BYTES = SPARE_MEBIBYTES * 2**20
+    name, *paths = sys.argv[1:]
+    stage, outs = {"clips": (clips, 1), "network": (network, 2)}[name]
+    run_stage(stage, *paths, section=lambda params: params.track, outs=outs)
 
 
 CODE = "from tests.attacks.stub import main; main()"
-COMMANDS = {"clips": "clips data/ingest data/raw data/clips", "network": "network data/clips data/network"}
+STAGES = {
+    "clips": (["data/ingest", "data/raw"], ["data/clips"]),
+    "network": (["data/clips"], ["data/models/network.safetensors", "data/network"]),
+}
+"""By name: what it reads, and what it writes."""
 
 
 def new_project(folder: Path) -> Clone:
@@ -81,12 +91,12 @@ def new_project(folder: Path) -> Clone:
     (project.folder / "params.yaml").write_text(yaml.safe_dump(params))
     stages = {
         name: {
-            "cmd": f'exec python -c "{CODE}" {arguments}',
-            "deps": arguments.split()[1:-1],
+            "cmd": f'exec python -c "{CODE}" {" ".join([name, *deps, *outs])}',
+            "deps": deps,
             "params": ["track"],
-            "outs": [f"data/{name}", f"data/keys/{name}.json"],
+            "outs": [*outs, f"data/keys/{name}.json"],
         }
-        for name, arguments in COMMANDS.items()
+        for name, (deps, outs) in STAGES.items()
     }
     (project.folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
     project.run("dvc", "init", "-q", "--no-scm")
@@ -96,4 +106,5 @@ def new_project(folder: Path) -> Clone:
 
 def stage_command(name: str) -> list[str]:
     """The command of a stage without DVC."""
-    return [sys.executable, "-c", CODE, *COMMANDS[name].split()]
+    deps, outs = STAGES[name]
+    return [sys.executable, "-c", CODE, name, *deps, *outs]
