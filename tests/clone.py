@@ -11,14 +11,14 @@ import yaml
 
 from tests.conftest import REPOSITORY
 
-C3D = ("extract_c3d_weighted", "extract_c3d_central", "extract_c3d_random")
-PER_CLIP = ("detect", "align", "track", "quality", "extract_vgg", *C3D, "extract_audio")
-SECTIONS = yaml.safe_load((REPOSITORY / "params.yaml").read_text())
-METHODS = tuple(SECTIONS["train_fusion"])
+PER_CLIP = ("detect", "align", "track", "quality", "extract_vgg", "extract_audio")
+PER_CLIP += tuple(f"extract_c3d/{network}" for network in ("weighted", "central", "random"))
+"""Stages that work clip by clip, as their lines in the log name them."""
+
 MODELS = ("vgg_maximum", "vgg_lstm", "c3d_central", "c3d_weighted_overlap0", "c3d_lstm", "c3d_lstm_overlap8")
 MODELS += ("audio_mlp", "audio_svm")
-ENSEMBLES = {"submission_2": "moddrop", "submission_7": "weighted_mean"}
-"""What the runs here train, and the fusions of the ensembles: a part of params.yaml, so that they are short."""
+FUSIONS = ("majority", "mean", "max", "svm", "weighted_mean", "submission_3", "submission_4", "submission_7")
+"""What the runs here train: a part of params.yaml, so that they are short."""
 
 
 def small(params: dict) -> dict:
@@ -35,20 +35,18 @@ def small(params: dict) -> dict:
         network |= {"width": 0.03125, "epochs": 2, "uniform_epochs": 1}
     params["extract_c3d"]["weighted"]["overlaps"] = [0, 8]
     params["train_temporal"] = {name: params["train_temporal"][name] for name in MODELS}
-    params["train_ensemble"] = {name: params["train_ensemble"][name] for name in ENSEMBLES}
-    params["train_ensemble"]["submission_7"]["members"] = ["vgg_lstm", "audio_mlp"]
+    params["fusion"] = {name: params["fusion"][name] for name in FUSIONS}
+    params["fusion"]["submission_7"]["models"] = ["vgg_lstm", "audio_mlp"]
     params["training"]["seeds"] = [1, 2]
-    for model in params["train_temporal"].values():
-        if "fit" in model:
-            model["fit"]["epochs"] = 2
-        if "hidden" in model:
-            model["hidden"] = 8
-    for method in params["train_fusion"].values():
-        if "fit" in method:
-            method["fit"]["epochs"] = 2
-    for name in ("weighted_mean", "svm"):
-        params["train_fusion"][name]["folds"] = 2
-    params["train_fusion"]["weighted_mean"]["steps"] = 4
+    for entry in (*params["train_temporal"].values(), *params["fusion"].values()):
+        if "epochs" in entry:
+            entry["epochs"] = 2
+        if entry.get("model") == "lstm":
+            entry["hidden"] = 8
+        if "folds" in entry:
+            entry["folds"] = 2
+        if "steps" in entry:
+            entry["steps"] = 4
     params["evaluate"]["bootstrap_samples"] = 50
     return params
 
