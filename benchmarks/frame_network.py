@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 
 from emotion_pipeline.data.manifest import Clip, read_manifest, write_manifest
-from emotion_pipeline.data.scores import read_scores
+from emotion_pipeline.data.scores import read_scores, seed_folder
+from emotion_pipeline.datasets.ingest import leave_out
 from emotion_pipeline.emotions import EMOTIONS
 from emotion_pipeline.features.extract import vgg_work
 from emotion_pipeline.features.train import train_vgg
-from emotion_pipeline.leave_one_out import split_for
 from emotion_pipeline.metrics import accuracy, bootstrap_interval, predicted_labels
 from emotion_pipeline.params import Params, load_params
 from emotion_pipeline.run.perclip import run_per_clip
@@ -36,14 +36,15 @@ def answers(clips: Sequence[Clip], changes: dict[str, object], folder: Path, par
     (folder / "ingest").mkdir(parents=True)
     write_manifest(folder / "ingest/clips.csv", clips)
     (folder / "ingest/failures.csv").write_bytes((DATA / "ingest/failures.csv").read_bytes())
-    finetuned, extracted = folder / "finetune_vgg", folder / "extract_vgg"
+    network, extracted = folder / "data/models/finetune_vgg.safetensors", folder / "data/extract_vgg"
     tuning = params.finetune_vgg.model_copy(update=changes)
-    train_vgg(folder / "ingest", DATA / "track", PUBLISHED, finetuned, tuning, params.runtime)
-    network = finetuned / "network.safetensors"
+    train_vgg(
+        folder / "ingest", DATA / "track", PUBLISHED, network, folder / "data/finetune_vgg", tuning, params.runtime
+    )
     run_per_clip(vgg_work(folder / "ingest", DATA / "track", network, extracted, params.extract_vgg, params.runtime))
-    lstm, seed = params.train_temporal["vgg_lstm"], params.training.seeds[0]
-    train_temporal("vgg_lstm", clips, extracted, lstm, seed, folder / "lstm", params.runtime.device)
-    table = read_scores(folder / "lstm/scores.h5")
+    lstm, seed = params.train_temporal["vgg_lstm"].model_copy(update={"refit": False}), params.training.seeds[0]
+    train_temporal("vgg_lstm", clips, extracted, lstm, [seed], folder / "lstm", folder, params.runtime.device)
+    table = read_scores(seed_folder(folder / "lstm", seed) / "scores.h5")
     said = dict(zip(table.clip_ids, predicted_labels(table.scores, table.present).tolist(), strict=True))
     return {clip.clip_id: said[clip.clip_id] for clip in clips if clip.split == "test"}
 
@@ -60,7 +61,7 @@ def main() -> None:
         said: list[dict[str, int]] = []
         for speaker in speakers:
             with tempfile.TemporaryDirectory() as folder:
-                said.append(answers(split_for(clips, speaker), changes, Path(folder), params))
+                said.append(answers(leave_out(clips, speaker), changes, Path(folder), params))
         pairs = [np.array([(truth[i], k) for i, k in part.items()]).T for part in said]
         right, predicted = np.concatenate(pairs, axis=1)
         low, high = bootstrap_interval(right, predicted, accuracy, 2000, np.random.default_rng(1))

@@ -36,9 +36,9 @@ SHAPES: dict[str, dict[str, tuple[int, ...]]] = {
     "track": {"faces": (FRAMES * FACE_BYTES // 4,), "landmarks": (FRAMES, 68, 2), "boxes": (FRAMES, 5)},
     "quality": {"contact_sheet": (30_000,)},
     "extract_vgg": {"features": (FRAMES, 4096), "scores": (FRAMES, 7)},
-    "extract_c3d_weighted": {f"overlap_{k}/features": (w, 4096) for k, w in WINDOWS.items()},
-    "extract_c3d_central": {"overlap_0/features": (WINDOWS[0], 4096)},
-    "extract_c3d_random": {"overlap_0/features": (WINDOWS[0], 4096)},
+    "extract_c3d/weighted": {f"overlap_{k}/features": (w, 4096) for k, w in WINDOWS.items()},
+    "extract_c3d/central": {"overlap_0/features": (WINDOWS[0], 4096)},
+    "extract_c3d/random": {"overlap_0/features": (WINDOWS[0], 4096)},
     "extract_audio": {"features": (1, 1582)},
 }
 """What each stage writes of a clip, float32."""

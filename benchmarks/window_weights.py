@@ -39,7 +39,7 @@ from emotion_pipeline.features import finetune
 from emotion_pipeline.features.c3d import C3D, WINDOW
 from emotion_pipeline.features.network import describe, prepared
 from emotion_pipeline.features.windows import window_weights
-from emotion_pipeline.params import FinetuneC3dParams, TemperatureParams, load_params
+from emotion_pipeline.params import FinetuneC3dParams, load_params
 from emotion_pipeline.sample.expression import APEX, open_mouth
 from emotion_pipeline.sample.performer import performer
 from emotion_pipeline.sample.scene import actor, background, camera, draw, head_motion, photographed
@@ -55,7 +55,7 @@ BEFORE_CLIPS, BEFORE_EPOCHS = {"train": 60, "val": 15}, 25
 SEEDS = (1, 2, 3)
 EPOCHS, UNIFORM_EPOCHS, LAST = 12, 3, 3
 RATE_BEFORE, RATE = 0.001, 0.0005
-TEMPERATURE = TemperatureParams(first=1.0, factor=0.85, last=0.5)
+TEMPERATURE = {"temperature_first": 1.0, "temperature_factor": 0.85, "temperature_last": 0.5}
 """Weights from p to its square; the table's numbers are means over the `LAST` epochs."""
 
 SIDE, DIFFICULTY = 112, 0.3
@@ -161,7 +161,7 @@ def train(way: str, seed: int, learnt: Clips, val: Clips, start: Path) -> Course
 def parameters(way: str, seed: int) -> FinetuneC3dParams:
     """The sample's, for a short training that is not stopped early."""
     changes = {"windows": way, "seed": seed, "overlap": 0, "weights": None, "epochs": EPOCHS}
-    changes |= {"patience": EPOCHS, "learning_rate": RATE, "uniform_epochs": UNIFORM_EPOCHS, "temperature": TEMPERATURE}
+    changes |= {"patience": EPOCHS, "learning_rate": RATE, "uniform_epochs": UNIFORM_EPOCHS} | TEMPERATURE
     return load_params().finetune_c3d["weighted"].model_copy(update=changes)
 
 

@@ -1,0 +1,1 @@
+"""Emotion classification of short video clips: Vielzeuf, Pateux, Jurie, EmotiW 2017."""

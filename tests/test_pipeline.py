@@ -13,7 +13,9 @@ import yaml
 from dvc.repo import Repo
 
 from emotion_pipeline.report.paper import title_of
-from tests.clone import ENSEMBLES, METHODS, MODELS, PER_CLIP, new_clone
+from tests.clone import FUSIONS, MODELS, PER_CLIP, new_clone
+
+NETWORKS = ("weighted", "central", "random")
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # DVC's own
 
@@ -21,14 +23,13 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # DVC's own
 def test_every_stage_has_run_and_left_its_report(first):
     metrics = json.loads((first.folder / "reports/metrics.json").read_text())
     assert set(metrics["temporal"]) | set(metrics["baseline"]) == set(MODELS)
-    assert set(metrics["fusion"]) == set(METHODS)
-    assert set(metrics["ensemble"]) == set(ENSEMBLES)
+    assert set(metrics["fusion"]) == set(FUSIONS)
     for name, scores in [pair for kind in metrics.values() for pair in kind.items()]:
         for split in ("train", "test") if name == "submission_7" else ("train", "val", "test"):
             assert {"accuracy", "uar", "n", "n_present"} <= set(scores[split])
             assert scores[split]["n"] >= 7
     page = (first.folder / "reports/report.html").read_text()
-    titles = [title_of(name) for name in (*MODELS, *METHODS, *ENSEMBLES)]
+    titles = [title_of(name) for name in (*MODELS, *FUSIONS)]
     assert [text for text in (*titles, "no_face", "no_sound") if text not in page] == []
     summaries = first.summaries(first.first_output)
     assert set(summaries) == set(PER_CLIP)
@@ -41,9 +42,6 @@ def test_a_second_run_runs_nothing(first):
     assert "Running stage" not in output
 
 
-USERS = {fusion: f"train_ensemble@{name}" for name, fusion in ENSEMBLES.items()}
-"""By fusion: the ensemble that uses its parameters."""
-
 EDITS = [
     (("sample", "seed"), 99, {"sample"}),
     (("ingest", "min_clips"), 19, {"ingest"}),
@@ -53,23 +51,14 @@ EDITS = [
     (("quality", "sheet_frames"), 4, {"quality"}),
     (("finetune_vgg", "jitter", "flip"), False, {"finetune_vgg"}),
     (("extract_vgg", "relu"), False, {"extract_vgg"}),
-    (("finetune_c3d", "weighted", "temperature", "first"), 4.0, {"finetune_c3d@weighted"}),
+    (("finetune_c3d", "weighted", "temperature_first"), 4.0, {"finetune_c3d@weighted"}),
     (("extract_c3d", "weighted", "overlaps", 1), 4, {"extract_c3d@weighted"}),
     (("extract_audio", "sample_rate"), 8000, {"extract_audio"}),
     (("train_temporal", "vgg_lstm", "layers"), 2, {"train_temporal@vgg_lstm", "evaluate"}),
     (("train_temporal", "vgg_maximum", "pooling"), "mean", {"train_temporal@vgg_maximum", "evaluate"}),
     (("train_temporal", "audio_svm", "c"), [1.0], {"train_temporal@audio_svm", "evaluate"}),
-    *(
-        (
-            ("train_fusion", m, "models"),
-            ["vgg_lstm", "audio_mlp"],
-            {f"train_fusion@{m}", "evaluate"} | {u for f, u in USERS.items() if f == m},
-        )
-        for m in METHODS
-    ),
-    *((("train_ensemble", e, "members"), ["audio_mlp"], {f"train_ensemble@{e}", "evaluate"}) for e in ENSEMBLES),
-    (("leave_one_out", "subjects"), [], set()),
-    (("search", "seed"), 9, set()),
+    *((("fusion", name, "models"), ["vgg_lstm", "audio_mlp"], {f"fuse@{name}", "evaluate"}) for name in FUSIONS[:-1]),
+    (("fusion", "submission_7", "trained_on"), "train", {"fuse@submission_7", "evaluate"}),
     (("gallery", "strip_faces"), 3, {"gallery"}),
     (("evaluate", "bootstrap_samples"), 40, {"evaluate"}),
     (("runtime", "workers"), 1, set()),
@@ -113,7 +102,7 @@ def test_another_seed_runs_every_training_behind_the_features_again(first):
             changed = {name.split("@")[0] for name in repository.status()}
     finally:
         file.write_text(before)
-    assert changed == {"train_temporal", "train_fusion", "train_ensemble", "evaluate"}
+    assert changed == {"train_temporal", "fuse", "evaluate"}
 
 
 def test_every_section_of_the_parameters_has_an_edit(first):
@@ -121,19 +110,73 @@ def test_every_section_of_the_parameters_has_an_edit(first):
     assert sections - {keys[0] for keys, _, _ in EDITS} == {"training"}
 
 
+def ran(output: str) -> list[str]:
+    """The stages that DVC ran."""
+    return [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")]
+
+
 def test_a_changed_fusion_runs_that_fusion_and_evaluate_only(first):
     before = first.outputs()
-    first.edit("train_fusion", "moddrop", "drop_probability", value=0.5)
-    output = first.repro()
-    ran = [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")]
-    assert ran == ["train_fusion@moddrop", "train_ensemble@submission_2", "evaluate"]
+    first.edit("fusion", "submission_3", "drop_probability", value=0.5)
+    assert ran(first.repro()) == ["fuse@submission_3", "evaluate"]
     changed = {path for path, md5 in first.outputs().items() if before[path] != md5}
-    assert "data/train_fusion/moddrop" in changed
-    own = ("data/train_fusion/moddrop", "data/train_ensemble/submission_2", "reports/", "data/keys/")
+    assert {"data/fuse/submission_3", "data/models/fuse/submission_3"} <= changed
+    own = ("data/fuse/submission_3", "data/models/fuse/submission_3", "reports/", "data/keys/")
     assert all(path.startswith(own) for path in changed)
-    first.edit("train_fusion", "moddrop", "drop_probability", value=0.3)
+    first.edit("fusion", "submission_3", "drop_probability", value=0.3)
     first.repro()
     assert first.outputs() == before
+
+
+def test_one_more_network_model_and_fusion_are_an_edit_of_the_parameters_alone(first):
+    """`dvc.yaml` names none: a fourth C3D network, a model on its features under another name, a fusion of that."""
+    file = first.folder / "params.yaml"
+    before, outputs = file.read_text(), first.outputs()
+    params = yaml.safe_load(before)
+    params["finetune_c3d"]["all_windows"] = params["finetune_c3d"]["weighted"] | {"windows": "all"}
+    params["extract_c3d"]["all_windows"] = params["extract_c3d"]["central"]
+    own = {"features": "extract_c3d/all_windows", "overlap": 0, "refit": False}
+    params["train_temporal"]["windows_of_all"] = params["train_temporal"]["c3d_lstm"] | own
+    params["fusion"]["two"] = params["fusion"]["mean"] | {"models": ["windows_of_all", "audio_svm"]}
+    try:
+        file.write_text(yaml.safe_dump(params, sort_keys=False))
+        stages = ran(first.repro())
+        metrics = json.loads((first.folder / "reports/metrics.json").read_text())
+        page = (first.folder / "reports/report.html").read_text()
+    finally:
+        file.write_text(before)
+    new = ["finetune_c3d@all_windows", "extract_c3d@all_windows", "train_temporal@windows_of_all", "fuse@two"]
+    assert set(new) <= set(stages)
+    assert set(stages) - set(new) <= {f"fuse@{name}" for name in FUSIONS} | {"evaluate"}  # they read all models' scores
+    assert {"windows_of_all"} == set(metrics["temporal"]) - set(MODELS)
+    assert {"two"} == set(metrics["fusion"]) - set(FUSIONS)
+    assert "C3D, all_windows windows" in page
+    first.repro()
+    assert {path: first.outputs()[path] for path in outputs} == outputs
+
+
+def test_an_edit_in_a_room_runs_the_stages_behind_it_and_computes_no_clip(first):
+    """A comment in faces/ and a line that changes no number in run/: look-ups, and nothing at all."""
+    before = first.outputs()
+    carrier, science = (first.folder / "emotion_pipeline" / name for name in ("run/perclip.py", "faces/link.py"))
+    texts = carrier.read_text(), science.read_text()
+    try:
+        carrier.write_text(texts[0] + "\nUNUSED = 1\n")
+        assert ran(first.repro()) == []
+        science.write_text(texts[1] + "\n# a comment\n")
+        output = first.repro()
+        assert first.outputs() == before
+    finally:
+        carrier.write_text(texts[0])
+        science.write_text(texts[1])
+    behind = {"detect", "align", "track", "quality", "gallery", "finetune_vgg", "extract_vgg"}
+    behind |= {f"{stage}@{network}" for stage in ("finetune_c3d", "extract_c3d") for network in NETWORKS}
+    assert set(ran(output)) == behind
+    summaries = first.summaries(output)
+    assert set(summaries) == set(PER_CLIP) - {"extract_audio"}
+    assert all(counts.startswith("0 computed, ") for counts in summaries.values())
+    assert "trained" not in output.replace("that it is trained on", "")
+    first.repro()
 
 
 def test_an_override_makes_the_named_clip_again_and_no_other(first):

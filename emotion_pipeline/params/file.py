@@ -128,7 +128,10 @@ def load_params(path: Path = Path("params.yaml")) -> Params:
 
 def _line(error: Any) -> str:
     """Return one line on one of pydantic's errors: the key, what is wrong, the value, what to do."""
-    key = ".".join(str(part) for part in error["loc"]) or "the file"
+    section, *path = error["loc"] or ("the file",)
+    if section in ("train_temporal", "fusion") and len(path) > 2:
+        del path[1]  # pydantic's name of the kind of model, which is no key of the file
+    key = ".".join(map(str, [section, *path]))
     if error["type"] == "extra_forbidden":
         if new := RENAMED.get(str(error["loc"][-1])):
             return f"{key}: this key has a new name, {new}; see params/ for complete files"

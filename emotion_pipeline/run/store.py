@@ -93,9 +93,11 @@ def fill_from_previous_outputs(out: Path, wanted: Collection[str]) -> int:
 
     `dvc.lock` names the outputs; what DVC's cache lacks is fetched from the remote, but nothing where no key is wanted.
     """
-    outs, keys_file, cache = _recorded_outs(), _in_repository(keys_file_of(out)), dvc_cache()
+    outs = _recorded_outs()
+    keys_file = _in_repository(keys_file_of(out)) if outs else ""
     if keys_file not in outs:
         return 0
+    cache = dvc_cache()
     keys = keys_in(_locked_json(cache, outs[keys_file], keys_file))
     paths = {f"{DATA}/{path}": key for path, key in keys.items() if key in wanted}
     files: dict[str, str] = {}

@@ -18,11 +18,12 @@ from emotion_pipeline.features.finetune import (
     negative_log_scores,
     starting_vgg,
     window_weights,
-    write_finetuned,
 )
 from emotion_pipeline.features.stills import hold_out, read_stills
+from emotion_pipeline.features.weights import network_notes, save_network
 from emotion_pipeline.features.windows import WINDOWS, frame_counts, temperature_of, window_batches
 from emotion_pipeline.params import FinetuneC3dParams
+from emotion_pipeline.training.loop import history_rows
 from tests.features.conftest import face_of
 
 RNG = np.random.default_rng
@@ -61,11 +62,13 @@ def test_vgg_learns_from_nothing(vgg_params, runtime, parts):
 def test_two_fine_tunings_give_equal_bytes(vgg_params, runtime, parts, tmp_path):
     small, short = parts[1], vgg_params.model_copy(update={"epochs": 1})
     for name, changes in {"a": {}, "b": {}, "c": {"seed": 2}}.items():
-        write_finetuned(tmp_path / name, *finetune_vgg(small, small, short.model_copy(update=changes), runtime))
-    a, b, c = ((tmp_path / name / "network.safetensors").read_bytes() for name in "abc")
+        network, history = finetune_vgg(small, small, short.model_copy(update=changes), runtime)
+        save_network(tmp_path / name, network, {"history": history_rows(history)})
+    a, b, c = ((tmp_path / name).read_bytes() for name in "abc")
     assert a == b != c
-    assert (tmp_path / "a/history.csv").read_bytes() == (tmp_path / "b/history.csv").read_bytes()
-    assert (tmp_path / "a/history.csv").read_text().startswith("epoch,train_loss,val_loss,val_accuracy\n1,")
+    header, *rows = network_notes(tmp_path / "a")["history"]
+    assert header == ["epoch", "train_loss", "val_loss", "val_accuracy"]
+    assert [row[0] for row in rows] == [1]
 
 
 class Killed(BaseException):
@@ -153,9 +156,9 @@ def test_accuracy_is_counted_per_part_and_class(vgg_params, runtime, parts):
 @pytest.mark.parametrize("pixels", [32, 96])
 def test_a_network_of_another_input_size_is_trained_and_used_at_that_size(pixels, vgg_params, runtime, parts, tmp_path):
     short = vgg_params.model_copy(update={"pixels": pixels, "epochs": 1})
-    network, history = finetune_vgg(parts[1], parts[1], short, runtime)
+    network, _ = finetune_vgg(parts[1], parts[1], short, runtime)
     assert network.fc6.in_features == round(512 * vgg_params.width) * (pixels // 32) ** 2
-    write_finetuned(tmp_path, network, history)
+    save_network(tmp_path / "network.safetensors", network)
     again = starting_vgg(vgg_params, tmp_path / "network.safetensors")
     assert (again.preprocessing.pixels, again.fc6.in_features) == (pixels, network.fc6.in_features)
 
@@ -167,25 +170,24 @@ def test_equation_1_in_closed_form():
     np.testing.assert_allclose(window_weights(np.array([3.0]), 0.1), [1.0])
 
 
-@pytest.mark.parametrize("heat", [0.0, 1e-320, 1e-9, 1.0, 1e9, np.inf])
-def test_equation_1_is_finite_and_sums_to_1_for_any_temperature(heat):
+@pytest.mark.parametrize("temperature", [0.0, 1e-320, 1e-9, 1.0, 1e9, np.inf])
+def test_equation_1_is_finite_and_sums_to_1_for_any_temperature(temperature):
     weights = window_weights(np.array([800.0, 2.0, 2.5, 1e4]), temperature)
     assert weights.sum() == pytest.approx(1)
     assert weights[1] == weights.max()
-    if heat <= 1e-9:
+    if temperature <= 1e-9:
         np.testing.assert_array_equal(weights, [0, 1, 0, 0])
-    if heat >= 1e9:
+    if temperature >= 1e9:
         np.testing.assert_allclose(weights, 0.25, rtol=1e-4)
 
 
 def test_temperature_falls_from_the_first_weighted_epoch_to_its_last_value(c3d_params):
-    heats = [temperature_of(c3d_params.model_copy(update={"uniform_epochs": 2}), epoch) for epoch in range(200)]
-    course = c3d_params.temperature
-    assert heats[:3] == [None, None, course.first]
-    assert heats[3] == pytest.approx(course.first * course.factor)
-    assert heats[-1] == course.last
-    for windows, heat in {"all": None, "random": None, "central": None, "maximum": 0}.items():
-        assert temperature_of(c3d_params.model_copy(update={"windows": windows}), 100) == heat
+    falling = [temperature_of(c3d_params.model_copy(update={"uniform_epochs": 2}), epoch) for epoch in range(200)]
+    assert falling[:3] == [None, None, c3d_params.temperature_first]
+    assert falling[3] == pytest.approx(c3d_params.temperature_first * c3d_params.temperature_factor)
+    assert falling[-1] == c3d_params.temperature_last
+    for windows, expected in {"all": None, "random": None, "central": None, "maximum": 0}.items():
+        assert temperature_of(c3d_params.model_copy(update={"windows": windows}), 100) == expected
 
 
 @pytest.mark.parametrize(
@@ -267,7 +269,7 @@ def test_equation_1_begins_after_the_uniform_epochs(c3d_params, make_track, runt
     finetune_c3d(tracks, tracks, c3d_params, runtime)
     assert [w for _, w in seen[0]] == [1.0] * 6
     for label in (0, 5):
-        expected = 3 * window_weights(seen["s"][label], c3d_params.temperature.first)
+        expected = 3 * window_weights(seen["s"][label], c3d_params.temperature_first)
         assert sorted(w for y, w in seen[1] if y == label) == pytest.approx(sorted(expected))
     assert np.ptp([w for _, w in seen[1]]) > 0
 

@@ -4,9 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from emotion_pipeline.fusion.fit import gamma
 from emotion_pipeline.fusion.moddrop import ModDropFusion, cross_modality_penalty, drop_modalities
-from emotion_pipeline.fusion.networks import gamma
-from emotion_pipeline.params import GammaParams
 
 WIDTHS = {"face": 4, "c3d": 3, "audio": 5}
 FACE_ONLY = torch.tensor([[True, False, False]]).expand(6, 3)
@@ -56,8 +55,8 @@ def test_penalty_refuses_blocks_that_do_not_fit():
         cross_modality_penalty(torch.zeros(4, 4), [2, 2], [2, 3])
 
 
-def test_course_of_gamma():
-    params = GammaParams(first=8.0, factor=0.5)
+def test_gamma_falls_by_its_factor(params):
+    params = params.fusion["submission_3"].model_copy(update={"gamma_first": 8.0, "gamma_factor": 0.5})
     assert [gamma(params, t) for t in range(5)] == [8, 4, 2, 1, 0.5]
 
 

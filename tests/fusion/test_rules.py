@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from emotion_pipeline.fusion import SCORE_FUSIONS
 from emotion_pipeline.fusion.moddrop import ModDropFusion
 from emotion_pipeline.fusion.score_tree import ScoreTree
-from emotion_pipeline.fusion.scores import choose_svm, choose_weights, svm_inputs, weighted_mean
-from emotion_pipeline.params import TrainFusionParams
+from emotion_pipeline.fusion.scores import RULES, choose_svm, choose_weights, svm_inputs, weighted_mean
+from emotion_pipeline.params import FusionParams
 from emotion_pipeline.temporal.svm import svm_scores
 
 WIDTHS = {"face": 4, "c3d": 3, "audio": 5}
@@ -42,18 +41,18 @@ def rows(chosen: np.ndarray, descriptors: dict[str, np.ndarray], scores: np.ndar
 
 
 def scores_only(name: str, fitted_on: Data) -> Callable[..., np.ndarray]:
-    return lambda descriptors, scores, present: SCORE_FUSIONS[name](scores, present)
+    return lambda descriptors, scores, present: RULES[name](scores, present)
 
 
 def weighted(name: str, fitted_on: Data) -> Callable[..., np.ndarray]:
     _, scores, present = fitted_on
-    weights, _ = choose_weights(scores, present, np.arange(N) % 7, 10, 5, np.random.default_rng(1))
+    weights, _ = choose_weights(scores, present, np.arange(N) % 7, 10, 5, 1)
     return lambda descriptors, scores, present: weighted_mean(scores, present, weights)
 
 
 def machine(name: str, fitted_on: Data) -> Callable[..., np.ndarray]:
     _, scores, present = fitted_on
-    svm, _ = choose_svm(scores, present, np.arange(N) % 7, [0.1, 1.0], 5, np.random.default_rng(1), 1)
+    svm, _ = choose_svm(scores, present, np.arange(N) % 7, [0.1, 1.0], 5, 1)
     return lambda descriptors, scores, present: svm_scores(svm, svm_inputs(scores, present))
 
 
@@ -77,12 +76,13 @@ def network(name: str, fitted_on: Data) -> Callable[..., np.ndarray]:
 
 
 MAKERS = {"svm": machine, "weighted_mean": weighted, "moddrop": network, "score_tree": network}
-MAKERS |= dict.fromkeys(SCORE_FUSIONS, scores_only)
-METHODS = tuple(TrainFusionParams.model_fields)
+MAKERS |= dict.fromkeys(RULES, scores_only)
+METHODS = tuple(MAKERS)
 
 
 def test_all_fusions_are_here():
-    assert set(METHODS) == set(MAKERS)
+    kinds = FusionParams.__origin__.__args__
+    assert {name for kind in kinds for name in kind.model_fields["method"].annotation.__args__} == set(METHODS)
     assert len(METHODS) == 7
 
 

@@ -35,7 +35,7 @@ def scores_of(features: np.ndarray, pattern: np.ndarray) -> np.ndarray:
 
 @pytest.fixture(scope="session")
 def features(clips: list[Clip], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """data/ with extract_vgg, extract_c3d_weighted, extract_audio: the class is visible, with noise."""
+    """data/ with extract_vgg, extract_c3d/weighted, extract_audio: the class is visible, with noise."""
     data, rng = tmp_path_factory.mktemp("data"), np.random.default_rng(7)
     pattern = rng.standard_normal((7, WIDTH))
     for clip in clips:
@@ -55,7 +55,7 @@ def features(clips: list[Clip], tmp_path_factory: pytest.TempPathFactory) -> Pat
                 "extract_vgg",
                 {"features": draw(steps), "scores": scores_of(draw(steps), pattern), "flipped/features": draw(steps)},
             ),
-            ("extract_c3d_weighted", windows),
+            ("extract_c3d/weighted", windows),
             ("extract_audio", {"features": draw(1)}),
         ):
             if clip.clip_id == FAILED:
@@ -69,15 +69,15 @@ def features(clips: list[Clip], tmp_path_factory: pytest.TempPathFactory) -> Pat
 def small(params: Params) -> dict[str, TemporalParams]:
     """Parameters of the sample, with few units and epochs: a model of each kind."""
     all_ = params.train_temporal
-    fit = all_["vgg_lstm"].fit.model_copy(update={"epochs": 12, "patience": 12, "learning_rate": 0.01})
-    size = {"hidden": 16, "descriptor": 9, "fit": fit}
+    fit = {"epochs": 12, "patience": 12, "learning_rate": 0.01, "descriptor": 9}
+    size = fit | {"hidden": 16}
     two = {**size, "layers": 2, "bidirectional": True}
     return {
         "vgg_maximum": all_["vgg_maximum"],
-        "vgg_lstm": all_["vgg_lstm"].model_copy(update={**size, "max_length": 15, "standardise": True}),
+        "vgg_lstm": all_["vgg_lstm"].model_copy(update={**size, "max_length": 15, "standardise": True, "refit": False}),
         "c3d_weighted_overlap8": all_["c3d_weighted_overlap8"],
-        "c3d_lstm": all_["c3d_lstm"].model_copy(update=size),
-        "c3d_lstm_overlap8": all_["c3d_lstm_overlap8"].model_copy(update=two),
-        "audio_mlp": all_["audio_mlp"].model_copy(update={"descriptor": 9, "fit": fit}),
+        "c3d_lstm": all_["c3d_lstm"].model_copy(update=size | {"refit": False}),
+        "c3d_lstm_overlap8": all_["c3d_lstm_overlap8"].model_copy(update=two | {"refit": False}),
+        "audio_mlp": all_["audio_mlp"].model_copy(update=fit | {"refit": False}),
         "audio_svm": all_["audio_svm"],
     }

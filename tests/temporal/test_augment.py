@@ -10,7 +10,7 @@ MIRRORED = STEPS + 1000
 
 
 def variants(features=STEPS, mirrored=MIRRORED, **changes) -> list[np.ndarray]:
-    params = AugmentParams(**({"shortest": 1.0, "stretch": 1.0, "flip": False} | changes))
+    params = AugmentParams(**({"augment_shortest": 1.0, "augment_stretch": 1.0, "augment_flip": False} | changes))
     return [augmented(features, mirrored, params, LONGEST, np.random.default_rng(k)) for k in range(3000)]
 
 
@@ -19,14 +19,14 @@ def test_nothing_asked_for_is_the_sequence_itself():
 
 
 def test_a_part_is_contiguous_of_every_length_from_the_least_share_and_at_every_place():
-    parts = variants(shortest=0.5)
+    parts = variants(augment_shortest=0.5)
     assert all((np.diff(part[:, 0]) == 1).all() for part in parts)
     assert {len(part) for part in parts} == set(range(15, 31))
     assert {part[0, 0] for part in parts if len(part) == 20} == set(range(11))
 
 
 def test_a_stretch_is_as_often_slower_as_faster_and_keeps_both_ends():
-    parts = variants(stretch=1.5)
+    parts = variants(augment_stretch=1.5)
     lengths = np.array([len(part) for part in parts])
     assert (lengths.min(), lengths.max()) == (20, LONGEST)  # 45 would be too long
     assert 0.4 < (lengths > 30).mean() < 0.6
@@ -35,14 +35,14 @@ def test_a_stretch_is_as_often_slower_as_faster_and_keeps_both_ends():
 
 
 def test_half_of_the_sequences_are_those_of_mirrored_faces():
-    flipped = [sequence is MIRRORED for sequence in variants(flip=True)]
+    flipped = [sequence is MIRRORED for sequence in variants(augment_flip=True)]
     assert 0.4 < np.mean(flipped) < 0.6
-    assert all(sequence is STEPS for sequence in variants(mirrored=None, flip=True))
+    assert all(sequence is STEPS for sequence in variants(mirrored=None, augment_flip=True))
 
 
 @pytest.mark.parametrize("steps", [1, 2])
 def test_no_sequence_becomes_empty(steps):
-    parts = variants(STEPS[:steps], None, shortest=0.01, stretch=4.0)
+    parts = variants(STEPS[:steps], None, augment_shortest=0.01, augment_stretch=4.0)
     assert min(len(part) for part in parts) == 1
     assert all(np.isfinite(part).all() for part in parts)
 

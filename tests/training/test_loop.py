@@ -3,8 +3,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from emotion_pipeline.data.tables import write_rows
 from emotion_pipeline.errors import UserError
-from emotion_pipeline.training.loop import Step, adamw, fit, history_rows, seed_torch, write_rows
+from emotion_pipeline.training.loop import Step, adamw, fit, history_rows, seed_torch
 
 
 def net() -> nn.Module:
