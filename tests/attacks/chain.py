@@ -13,7 +13,9 @@ CLIPS = (
     *("train_01_angry_1", "train_01_disgust_1", "val_01_angry_1", "val_01_disgust_1"),
 )
 MODELS = ("vgg_lstm", "c3d_lstm", "audio_mlp")
-FUSIONS = ("submission_3", "submission_7")
+FUSIONS = {"on_train": "train", "on_train_val": "train_val"}
+"""By name: the labels that ModDrop is trained on."""
+
 STAGES = (
     *("detect", "align", "track", "quality", "finetune_vgg", "extract_vgg", "finetune_c3d@weighted"),
     *("extract_c3d@weighted", "extract_audio", *(f"train_temporal@{model}" for model in MODELS)),
@@ -50,15 +52,15 @@ def _shorten(chain: Clone) -> None:
     stages = {name: stage for name, stage in pipeline["stages"].items() if name not in ("sample", "evaluate")}
     (chain.folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}, sort_keys=False))
     params = yaml.safe_load((chain.folder / "params.yaml").read_text())
-    kept = {"finetune_c3d": ["weighted"], "extract_c3d": ["weighted"], "train_temporal": MODELS, "fusion": FUSIONS}
+    kept = {"finetune_c3d": ["weighted"], "extract_c3d": ["weighted"], "train_temporal": MODELS}
     params |= {section: {name: params[section][name] for name in names} for section, names in kept.items()}
     params["ingest"]["min_clips"] = len(CLIPS)
     params["runtime"] |= {"workers": 2, "max_failed": 1.0}
     params["training"]["seeds"] = [1]
     params["finetune_vgg"]["epochs"] = 3
     params["finetune_c3d"]["weighted"]["epochs"] = 3
-    for fusion in params["fusion"].values():
-        fusion["models"] = list(MODELS)
+    moddrop = params["fusion"]["submission_3"] | {"models": list(MODELS)}
+    params["fusion"] = {name: moddrop | {"trained_on": splits} for name, splits in FUSIONS.items()}
     for trained in (*params["train_temporal"].values(), *params["fusion"].values()):
         trained |= {key: 60 for key in ("epochs", "patience") if key in trained}
     (chain.folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))

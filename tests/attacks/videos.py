@@ -71,7 +71,7 @@ MOST_BYTES = 3 * 2**30
 """Of one process of a stage: 8K pictures in CenterFace need the most."""
 
 
-QUICK_FILES = 3
+QUICK_FILES = 2
 """Of each kind, in the quick run."""
 
 
