@@ -20,7 +20,7 @@ SUBJECTS = SubjectSplit(train=("01", "02"), val=("03",), test=("04",))
 
 
 def settings(dataset: str, **changes) -> IngestParams:
-    values = {"dataset": dataset, "root": "unused", "min_clips": 0, "subjects": None, **changes}
+    values = {"dataset": dataset, "root": "unused", "min_clips": 0, "subjects": None, "test_subject": None, **changes}
     return IngestParams.model_validate(values)
 
 

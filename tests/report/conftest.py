@@ -15,7 +15,7 @@ from emotion_pipeline.emotions import EMOTIONS
 from emotion_pipeline.faces.crops import encode_raw
 from emotion_pipeline.faces.gallery import write_gallery
 from emotion_pipeline.params import EvaluateParams, GalleryParams, Params, load_params
-from emotion_pipeline.report.sources import PER_CLIP, STAGES, kinds_of
+from emotion_pipeline.report.sources import KINDS, failure_folders, kinds_of
 from tests.conftest import REPOSITORY
 
 SEEDS = (1, 5)
@@ -97,13 +97,13 @@ def write_quality(data: Path, clip_id: str, share: float, gap: int = 0, **more: 
 def write_data(data: Path, clips: Sequence[Clip], answers: dict[str, str | None]) -> Path:
     (data / "ingest").mkdir(parents=True)
     write_manifest(data / "ingest" / "clips.csv", clips)
-    for stage in PER_CLIP:
-        write_rows(data / stage / "failures.csv", ("clip_id", "reason", "detail"), [])
+    for folder in failure_folders(data, PARAMS).values():
+        write_rows(folder / "failures.csv", ("clip_id", "reason", "detail"), [])
     for name, kind in kinds_of(PARAMS).items():
         for seed in SEEDS:
-            write_scores(seed_folder(data / STAGES[kind] / name, seed) / "scores.h5", score_table(answers))
+            write_scores(seed_folder(data / KINDS[kind] / name, seed) / "scores.h5", score_table(answers))
     epochs = [(1, 2.0, 1.9, 0.25), (2, 1.5, 1.8, 0.5)]
-    c3d = [f"finetune_c3d_{network}" for network in PARAMS.finetune_c3d]
+    c3d = [f"finetune_c3d/{network}" for network in PARAMS.finetune_c3d]
     for name in ("train_temporal/vgg_lstm/seed_1", "train_temporal/c3d_lstm/seed_1", "finetune_vgg", *c3d):
         write_rows(data / name / "history.csv", ("epoch", "train_loss", "val_loss", "val_accuracy"), epochs[:1])
     write_rows(

@@ -9,7 +9,7 @@ from emotion_pipeline.data.failures import write_failures
 from emotion_pipeline.data.manifest import Clip
 from emotion_pipeline.errors import ClipError
 from emotion_pipeline.faces.gallery import COLUMNS, Figures, face_rows, face_summary
-from emotion_pipeline.report import evaluate
+from emotion_pipeline.report.evaluate import evaluate
 from tests.report.conftest import CLIPS, HOSTILE, PARAMS, clip, with_gallery, write_quality
 
 

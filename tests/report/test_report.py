@@ -18,9 +18,11 @@ from emotion_pipeline.data.scores import write_scores
 from emotion_pipeline.emotions import EMOTIONS
 from emotion_pipeline.errors import UserError
 from emotion_pipeline.faces.gallery import face_strip, strip_clip
-from emotion_pipeline.report import evaluate, paper, write_tables
+from emotion_pipeline.report import paper
+from emotion_pipeline.report.evaluate import evaluate, write_tables
 from emotion_pipeline.report.figures import training_curves
-from emotion_pipeline.report.sources import PER_CLIP, STAGES, History, kinds_of, pooled, read_answers, read_sources
+from emotion_pipeline.report.pool import pooled
+from emotion_pipeline.report.sources import KINDS, History, failure_folders, kinds_of, read_sources
 from emotion_pipeline.report.tables import (
     accuracies,
     best,
@@ -74,8 +76,7 @@ def of_kind(kind: str) -> list[str]:
 
 def test_every_model_of_params_has_a_kind_and_every_row_of_the_papers_tables_is_one():
     kinds = kinds_of(PARAMS)
-    fusions = list(type(PARAMS.train_fusion).model_fields)
-    assert set(kinds) == {*PARAMS.train_temporal, *fusions, *PARAMS.train_ensemble}
+    assert set(kinds) == {*PARAMS.train_temporal, *PARAMS.fusion}
     assert (kinds["vgg_lstm"], kinds["vgg_maximum"], kinds["audio_svm"]) == ("temporal", "baseline", "baseline")
     assert {name for models in paper.ROWS.values() for name in models} <= set(kinds)
 
@@ -88,8 +89,8 @@ def test_metrics_json_counts_an_absent_clip_as_wrong_and_leaves_unlabelled_ones_
         "val": {"accuracy": 0.5, "sd": 0.0, "uar": 0.5, "n": 2, "n_present": 2, "accuracy_present": 0.5},
         "test": {"accuracy": 0.5, "sd": 0.0, "uar": 0.666667, "n": 4, "n_present": 3, "accuracy_present": 0.666667},
     }
-    every = {kind: dict.fromkeys(of_kind(kind), expected) for kind in STAGES}
-    every["ensemble"]["submission_7"] = {split: expected[split] for split in ("train", "test")}  # it has learnt val
+    every = {kind: dict.fromkeys(of_kind(kind), expected) for kind in KINDS}
+    every["fusion"]["submission_7"] = {split: expected[split] for split in ("train", "test")}  # it has learnt val
     assert metrics == every
     assert text == json.dumps(metrics, indent=2, sort_keys=True) + "\n"
 
@@ -105,7 +106,7 @@ def test_modality_that_no_clip_of_a_split_has(data: Path):
 def test_clip_that_a_score_file_lacks_counts_as_absent(data: Path):
     known = {clip_id: answer for clip_id, answer in ANSWERS.items() if clip_id != "d_test"}
     for seed in SEEDS:
-        write_scores(data / f"train_fusion/mean/seed_{seed}/scores.h5", score_table(known))
+        write_scores(data / f"fuse/mean/seed_{seed}/scores.h5", score_table(known))
     metrics = metrics_of(data)
     assert metrics["fusion"]["mean"]["test"]["accuracy"] == 0.25
     assert metrics["fusion"]["mean"]["test"]["n_present"] == 2
@@ -113,7 +114,7 @@ def test_clip_that_a_score_file_lacks_counts_as_absent(data: Path):
 
 
 def test_clip_that_the_manifest_lacks_is_refused(data: Path):
-    write_scores(data / "train_fusion/mean/seed_1/scores.h5", score_table({**ANSWERS, "stranger": "sad"}))
+    write_scores(data / "fuse/mean/seed_1/scores.h5", score_table({**ANSWERS, "stranger": "sad"}))
     with pytest.raises(UserError, match=r"mean/seed_1/scores\.h5: clip stranger is not in clips\.csv"):
         read_sources(data, PARAMS)
 
@@ -136,7 +137,7 @@ def test_class_table(reports: Path):
 
 
 def test_confusion_csv_is_of_the_test_split(reports: Path):
-    rows = table(reports / "confusion" / "score_tree.csv")
+    rows = table(reports / "confusion" / "submission_4.csv")
     assert [tuple(row.values()) for row in rows] == [
         (clip_id, "test", run, actual, predicted)
         for run in "01"
@@ -161,8 +162,8 @@ def test_confusion_matrix_rows_hold_all_labelled_clips(data_once: Path):
 def test_predictions_hold_unlabelled_clips_too(reports: Path):
     rows = {row["clip_id"]: row for row in table(reports / "predictions.csv")}
     assert list(rows) == [c.clip_id for c in CLIPS]
-    assert set(rows["a_train"]) == {"clip_id", "split", "label", *of_kind("fusion"), *of_kind("ensemble")}
-    assert (rows["h_unlabelled"]["label"], rows["h_unlabelled"]["moddrop"]) == ("", "surprise")
+    assert set(rows["a_train"]) == {"clip_id", "split", "label", *of_kind("fusion")}
+    assert (rows["h_unlabelled"]["label"], rows["h_unlabelled"]["submission_3"]) == ("", "surprise")
     assert rows["f_test"]["mean"] == "none"
 
 
@@ -176,7 +177,7 @@ def test_chance_is_over_the_classes_that_occur_and_the_commonest_is_taken_from_t
 def test_numbers_are_means_over_the_seeds(data: Path):
     """The second seed has e_test right and d_test, g_test wrong: 1 of 4 instead of 2."""
     other = {**ANSWERS, "d_test": "sad", "e_test": "angry", "g_test": "sad"}
-    write_scores(data / "train_fusion/mean/seed_5/scores.h5", score_table(other))
+    write_scores(data / "fuse/mean/seed_5/scores.h5", score_table(other))
     sources = read_sources(data, PARAMS)
     rows = accuracies(sources, PARAMS.evaluate)
     row = next(row for row in rows if (row["model"], row["split"]) == ("mean", "test"))
@@ -185,17 +186,17 @@ def test_numbers_are_means_over_the_seeds(data: Path):
     assert row["accuracy_present"] == 0.5
     assert row["uar"] == pytest.approx((2 / 3 + 1 / 6) / 2, abs=1e-6)  # (1/3 + 1)/2 and (1/3 + 0)/2
     shown = {row["model"]: row for row in paper_table(4, rows) if row["split"] == "test"}
-    assert (shown["mean"]["accuracy"], shown["mean"]["paper"], shown["moddrop"]["paper"]) == (0.375, None, 56.66)
+    assert (shown["mean"]["accuracy"], shown["mean"]["paper"], shown["submission_3"]["paper"]) == (0.375, None, 56.66)
     assert list(shown) == list(paper.ROWS[4])
 
 
 def test_the_two_best_fusions_are_compared_seed_by_seed(data: Path):
     better = {**ANSWERS, "e_test": "angry"}
     for seed, answers in zip(SEEDS, (better, ANSWERS), strict=True):
-        write_scores(data / f"train_fusion/moddrop/seed_{seed}/scores.h5", score_table(answers))
+        write_scores(data / f"fuse/submission_3/seed_{seed}/scores.h5", score_table(answers))
     sources = read_sources(data, PARAMS)
-    compared = compared_fusions(sources, accuracies(sources, PARAMS.evaluate))
-    assert (compared["first"], compared["only_first"], compared["only_second"]) == ("moddrop", 1, 0)
+    (compared,) = compared_fusions(sources, accuracies(sources, PARAMS.evaluate))
+    assert (compared["first"], compared["only_first"], compared["only_second"]) == ("submission_3", 1, 0)
     assert (compared["lowest"], compared["highest"], compared["p"]) == (1.0, 1.0, 1.0)  # 1 against 0; no difference
 
 
@@ -207,16 +208,25 @@ def test_scores_of_the_unlabelled_test_clips_are_written(reports: Path):
     assert set(rows["f_test"].values()) == {"none", ""}
 
 
-def test_left_out_subjects_are_pooled_each_as_its_own_fold_sees_it(tmp_path: Path, data_once: Path):
-    """In b's fold b_val is test and its models say sad; in d's fold they say angry of d_test."""
-    for subject, answer in (("b", "sad"), ("d", "angry")):
-        clips = [clip(c.clip_id, "test" if c.subject == subject else "train", c.label) for c in CLIPS]
-        answers = dict.fromkeys(ANSWERS, answer)
-        write_data(tmp_path / subject, clips, answers)
-    both = pooled([read_answers(tmp_path / subject, PARAMS) for subject in "bd"])
-    assert [c.clip_id for c in both.clips] == ["b_val", "d_test"]
-    row = next(r for r in accuracies(both, PARAMS.evaluate) if r["model"] == "mean")
-    assert (row["split"], row["n"], row["accuracy"]) == ("test", 2, 0.5)
+def test_runs_with_other_test_subjects_are_pooled_each_as_its_own_models_see_it():
+    """Two seeds, three clips: right 2, 1 of 2 in the first run, 1, 0 of 1 in the second."""
+
+    def rows(*answers: tuple[str, str, str]) -> list[dict[str, str]]:
+        names = ("clip_id", "actual", "predicted")
+        return [dict(zip(names, row, strict=True)) | {"run": str(k % 2)} for k, row in enumerate(answers)]
+
+    first = rows(("b", "sad", "sad"), ("b", "sad", "sad"), ("c", "happy", "happy"), ("c", "happy", "none"))
+    second = rows(("d", "sad", "sad"), ("d", "sad", "fear"))
+    (row,) = pooled({"fold-1": {"mean": first}, "fold-2": {"mean": second}}, PARAMS.evaluate)
+    assert (row["model"], row["n"], row["runs"]) == ("mean", 3, 2)
+    assert row["accuracy"] == pytest.approx((3 + 1) / 6)
+    assert row["uar"] == pytest.approx((3 / 4 + 1 / 2) / 2)
+    assert row["sd"] == pytest.approx(np.std([1, 1 / 3], ddof=1))
+    assert 0 <= row["low"] < row["accuracy"] < row["high"] <= 1
+    with pytest.raises(UserError, match="mean: a clip is in the test split of two runs"):
+        pooled({"fold-1": {"mean": first}, "fold-2": {"mean": first}}, PARAMS.evaluate)
+    with pytest.raises(UserError, match="fold-2: has no answers of max"):
+        pooled({"fold-1": {"mean": first, "max": first}, "fold-2": {"mean": second}}, PARAMS.evaluate)
 
 
 def test_best_marks_all_equal_ones():
@@ -283,20 +293,22 @@ def test_page_needs_nothing_beside_it(reports: Path):
 def test_same_input_gives_the_same_bytes(data_once: Path, reports: Path, tmp_path: Path):
     evaluate(data_once, tmp_path / "again", PARAMS)
     files = [str(f.relative_to(reports)) for f in reports.rglob("*") if f.is_file()]
-    models, ensembles, tables, trainings = len(kinds_of(PARAMS)), len(PARAMS.train_ensemble), 6, 6
-    assert len(files) == 7 + models + ensembles + tables + trainings
+    models, fusions, tables, trainings = len(kinds_of(PARAMS)), len(PARAMS.fusion), 6, 6
+    assert len(files) == 6 + models + fusions + tables + trainings
     assert filecmp.cmpfiles(reports, tmp_path / "again", files, shallow=False) == (files, [], [])
 
 
 def test_failures_are_listed_by_stage_and_joined_by_clip_on_the_page(data: Path):
+    folders = failure_folders(data, PARAMS)
     for stage in ("track", "extract_vgg"):
-        write_rows(data / stage / "failures.csv", ("clip_id", "reason", "detail"), [("f_test", "no_face", "in none")])
+        rows = [("f_test", "no_face", "in none")]
+        write_rows(folders[stage] / "failures.csv", ("clip_id", "reason", "detail"), rows)
     page = page_of(data)
     rows = [tuple(row.values()) for row in table(data / "reports" / "failures.csv")]
     assert rows == [("track", "f_test", "no_face", "in none"), ("extract_vgg", "f_test", "no_face", "in none")]
     joined = failures_by_clip(read_sources(data, PARAMS).failures)
     assert joined == [("f_test", "no_face", "in none", ["track", "extract_vgg"])]
-    silent = [stage for stage in PER_CLIP if stage not in ("track", "extract_vgg")]
+    silent = [stage for stage in folders if stage not in ("track", "extract_vgg")]
     assert f"None in {', '.join(silent)}." in page
 
 
