@@ -18,7 +18,7 @@ from emotion_pipeline.features.stills import Stills, aligned, hold_out, read_cla
 from emotion_pipeline.features.weights import network_notes, save_network
 from emotion_pipeline.params import FinetuneC3dParams, FinetuneVggParams, RuntimeParams
 from emotion_pipeline.run.fingerprint import code_fingerprint, digest, file_sha256
-from emotion_pipeline.run.keys import input_sha256
+from emotion_pipeline.run.keys import input_sha256, path_in_data
 from emotion_pipeline.run.store import is_valid, made_once, result_path, seal
 from emotion_pipeline.run.workers import run_each
 from emotion_pipeline.training.loop import Epoch, history_rows
@@ -144,7 +144,7 @@ def _made_once(key: str, model: Path, out: Path, make: Callable[[Path, Path], No
     shutil.rmtree(out, ignore_errors=True)
     for name, rows in network_notes(model).items():
         write_rows(out / f"{name}.csv", rows)
-    log.info("%s: %s", out.name, "trained" if trained else "reused, nothing that it is trained on has changed")
+    log.info("%s: %s", path_in_data(out), "trained" if trained else "reused, nothing that it is trained on has changed")
     return {model: key}
 
 
