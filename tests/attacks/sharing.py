@@ -5,6 +5,7 @@ the wire counted.
 """
 
 import logging
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,12 +19,14 @@ from tests.clone import PER_CLIP, Clone, new_clone
 log = logging.getLogger(__name__)
 
 MODELS = ("vgg_lstm", "c3d_lstm", "c3d_lstm_overlap8", "audio_mlp")
-TRAINED = ("train_temporal", "train_fusion", "train_ensemble")
-FINETUNED = ("finetune_vgg", "finetune_c3d_weighted", "finetune_c3d_central", "finetune_c3d_random")
-NOT_NEEDED = ("raw/sample", "raw/stills", "raw/clips", "detect", "align", "track", "quality", "extract_vgg")
-NOT_NEEDED += ("extract_c3d_weighted", "extract_c3d_central", "extract_c3d_random", "extract_audio")
-NOT_NEEDED += FINETUNED
-"""Folders of data/ with videos, faces, features or networks: a fusion experiment has at most small tables of them."""
+FUSIONS = ("mean", "submission_3")
+NETWORKS = ("finetune_vgg", *(f"finetune_c3d/{name}" for name in ("weighted", "central", "random")))
+SCORES = ("train_temporal", "fuse")
+NOT_NEEDED = ("raw/sample", "raw/stills", "raw/clips", "models", *NETWORKS, *PER_CLIP)
+"""Folders of data/ with videos, faces, features or models: a fusion experiment has at most small tables of them."""
+
+PULL_SCORES = "dvc pull $(dvc stage list --name-only | sed -nE 's#^(train_temporal|fuse|finetune_c3d)@#data/\\1/#p')"
+"""As docs/sharing.md has it."""
 
 STEPS = "compute, push, pull, fuse, add a clip, push, pull"
 SMALL = {".csv"}
@@ -62,7 +65,7 @@ def computed(folder: Path) -> Clone:
     clone.limit_s = 3600
     params = yaml.safe_load((folder / "params.yaml").read_text())
     params["train_temporal"] = {name: params["train_temporal"][name] | {"refit": False} for name in MODELS}
-    params["train_ensemble"] = {"submission_2": params["train_ensemble"]["submission_2"]}
+    params["fusion"] = {name: params["fusion"][name] for name in FUSIONS}
     params["training"]["seeds"] = [1]
     (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
     clone.run("dvc", "repro", "sample")
@@ -121,18 +124,19 @@ class Story:
         return "" if "up to date" in output else output[-300:]
 
     def fuse(self) -> str:
-        """Runs that fusion, its ensemble and the report, with neither videos nor faces nor features nor weights."""
-        pulled = self.passed(self.b, "dvc", "pull", "-q", *TRAINED)
-        self.b.edit("train_fusion", "moddrop", "drop_probability", value=0.5)
+        """Runs that fusion and the report, with neither videos nor faces nor features nor models."""
+        pulled = self.passed(self.b, "bash", "-c", PULL_SCORES)
+        self.b.edit("fusion", "submission_3", "drop_probability", value=0.5)
         output = self.b.run("dvc", "repro", "--pull", "--allow-missing")
         self.note("pulled for a fusion experiment", *pulled)
         ran = [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")]
-        if ran != ["train_fusion@moddrop", "train_ensemble@submission_2", "evaluate"]:
+        if ran != ["fuse@submission_3", "evaluate"]:
             return f"ran {ran}"
         return self.surplus()
 
     def surplus(self) -> str:
         here = [p for name in NOT_NEEDED for p in (self.b.folder / "data" / name).rglob("*") if p.is_file()]
+        here = [p for p in here if not p.is_relative_to(self.b.folder / "data/models/fuse/submission_3")]  # its own
         large = [str(p) for p in here if p.suffix not in SMALL or p.stat().st_size > 100_000]
         published = [p for p in (self.b.folder / "data/weights").rglob("*") if p.suffix == ".pth"]
         return f"on the disk: {[*large, *published]}" if large or published else ""
@@ -150,7 +154,8 @@ class Story:
         output = self.b.repro()
         found = self.b.summaries(output)
         wrong = {s: c for s, c in found.items() if not (c.startswith("1 computed, ") and c.endswith(" 0 failed"))}
-        trained = [name for name in FINETUNED if f"{name}: reused" not in output]
+        trained = [name for name in NETWORKS if f"{name}: reused" not in output]
+        trained += re.findall(r"best epoch .*", output)
         if wrong or trained or set(found) != set(PER_CLIP):
             return f"{wrong} {trained} {set(PER_CLIP) - set(found)}"
         return ""
@@ -161,14 +166,14 @@ class Story:
         self.b.run("git", "commit", "-qm", "One more clip")
         passed = self.passed(self.b, "dvc", "push", "-q")
         data = self.b.folder / "data"
-        own = sum(path.stat().st_size for path in [*data.glob("*/shared.h5"), *(data / "raw/clips").glob("shared.*")])
+        own = sum(path.stat().st_size for path in [*data.rglob("shared.h5"), *(data / "raw/clips").glob("shared.*")])
         self.note(f"one clip of {own} bytes pushed", *passed)
         self.result = f"files of the added clip {own / 1e3:.0f} kB, sent {passed[0] / 1e3:.0f} kB"
         return self.beyond(passed[0], own)
 
     def beyond(self, passed: int, own: int) -> str:
         """Its own files, and what of all clips together has changed: scores, descriptors, lists, the report."""
-        shared = sum(size_of(self.b.folder / "data" / name) for name in TRAINED) + size_of(self.b.folder / "reports")
+        shared = sum(size_of(self.b.folder / "data" / name) for name in SCORES) + size_of(self.b.folder / "reports")
         return "" if own <= passed <= FACTOR * own + shared else f"{passed} bytes for a clip of {own}, {shared} shared"
 
     def pull_back(self) -> str:
