@@ -35,7 +35,7 @@ def test_status_says_what_a_changed_parameter_would_compute_before_anything_runs
     text = file.read_text()
     try:
         first.edit("track", "margin", value=0.2)
-        first.edit("train_fusion", "moddrop", "hidden", value=7)
+        first.edit("fusion", "submission_3", "hidden", value=7)
         after = status_of(first)
         shown = first.command("status")
     finally:
@@ -49,8 +49,8 @@ def test_status_says_what_a_changed_parameter_would_compute_before_anything_runs
         "extract_vgg": {"waiting": clips},
         "extract_audio": {"done": clips},
     }
-    assert after["train_fusion@moddrop"]["changed"] == ["params.yaml train_fusion.moddrop: modified"]
-    assert after["train_fusion@mean"]["changed"] == []
+    assert after["fuse@submission_3"]["changed"] == ["params.yaml fusion.submission_3: modified"]
+    assert after["fuse@mean"]["changed"] == []
     assert "finetune_c3d@weighted" in after["train_temporal@c3d_lstm"]["after"] + after["extract_c3d@weighted"]["after"]
     assert f"Clips to compute now: {clips} in track." in shown
     assert status_of(first) == before
@@ -74,11 +74,11 @@ def test_verify_names_what_is_damaged_and_the_next_run_mends_it(first):
 
 
 def test_a_damaged_hash_in_the_store_costs_the_kept_result_and_no_output(first):
-    hash_file = sorted((first.folder / ".cache/clips").rglob("*.sha256"))[0]
+    hash_file = sorted((first.folder / ".cache/results").rglob("*.sha256"))[0]
     hash_file.chmod(0o644)
     hash_file.write_bytes(b"x" + hash_file.read_bytes()[1:])
     rows = json.loads(first.command("verify", "--json", "--remove", status=1))["damaged"]
-    assert [row["path"] for row in rows] == [str(hash_file.with_suffix(".h5"))]
+    assert [row["path"] for row in rows] in [[str(hash_file.with_suffix(s))] for s in (".h5", ".safetensors")]
     assert first.command("verify").endswith("\n0 damaged\n")
 
 
@@ -98,18 +98,8 @@ def test_a_damaged_feature_is_refused_by_name_and_not_trained_on(first):
     file.unlink()
     file.write_bytes(content[:-40] + b"\0" * 40)
     try:
-        output = first.run(
-            *(
-                sys.executable,
-                "-m",
-                "stages.train_temporal",
-                "audio_svm",
-                "data/ingest",
-                "data/extract_audio",
-                "data/x/y",
-            ),
-            status=1,
-        )
+        command = "-m stages.train_temporal audio_svm data/ingest data/extract_audio data/x/models data/x/y"
+        output = first.run(sys.executable, *command.split(), status=1)
     finally:
         file.write_bytes(content)
     assert "data/extract_audio/odd_two_faces_1.h5: damaged, or changed by hand" in output
@@ -118,15 +108,13 @@ def test_a_damaged_feature_is_refused_by_name_and_not_trained_on(first):
 
 def test_explain_leads_from_a_number_to_parameters_code_versions_and_clips(first):
     own = json.loads(first.command("explain", "reports/metrics.json", "fusion.mean.test.accuracy", "--json"))
-    assert (
-        own["value"]
-        == json.loads((first.folder / "reports/metrics.json").read_text())["fusion"]["mean"]["test"]["accuracy"]
-    )
+    metrics = json.loads((first.folder / "reports/metrics.json").read_text())
+    assert own["value"] == metrics["fusion"]["mean"]["test"]["accuracy"]
     assert own["as_in_dvc_lock"]
     names = list(own["stages"])
-    assert names[:2] == ["evaluate", "train_fusion@mean"]
+    assert names[:2] == ["evaluate", "fuse@mean"]
     assert {"train_temporal@vgg_lstm", "finetune_vgg", "track", "detect", "ingest"} < set(names)
-    assert not {"train_fusion@moddrop", "train_temporal@audio_svm", "extract_c3d@random"} & set(names)
+    assert not {"fuse@submission_3", "train_temporal@audio_svm", "extract_c3d@random"} & set(names)
     assert names.index("extract_vgg") < names.index("track") < names.index("ingest")
     lstm = own["stages"]["train_temporal@vgg_lstm"]
     assert lstm["params"]["train_temporal.vgg_lstm"]["hidden"] == 8
