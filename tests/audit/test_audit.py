@@ -98,7 +98,7 @@ def test_a_damaged_feature_is_refused_by_name_and_not_trained_on(first):
     file.unlink()
     file.write_bytes(content[:-40] + b"\0" * 40)
     try:
-        command = "-m stages.train_temporal audio_svm data/ingest data/extract_audio data/x/models data/x/y"
+        command = "-m stages.train_temporal audio_mlp data/ingest data/extract_audio data/x/models data/x/y"
         output = first.run(sys.executable, *command.split(), status=1)
     finally:
         file.write_bytes(content)
