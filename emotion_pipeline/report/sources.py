@@ -148,8 +148,7 @@ def _model(kind: str, name: str, folder: Path, clips: Sequence[Clip], params: Pa
     files = [seed_folder(folder, seed) / "scores.h5" for seed in params.training.seeds]
     if lost := [path for path in files if not path.is_file()]:
         raise UserError(
-            f"{lost[0]}: no such file: `{folder.parent}` is only partly here;"
-            " `dvc pull train_temporal fuse`, or `dvc repro`"
+            f"{lost[0]}: no such file: `{folder}` is not here; `dvc pull {folder}`, or `dvc repro`"
         )
     tables = [in_order_of(clips, read_scores(path), path) for path in files]
     learnt_val = kind == "fusion" and params.fusion[name].trained_on == "train_val"
