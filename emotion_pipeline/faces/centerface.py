@@ -7,7 +7,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -38,58 +37,55 @@ NECK = 24
 """Channels of the feature pyramid."""
 
 
-class Block(nn.Module):
+class Block(nn.Sequential):
     """Inverted residual (Sandler et al. 2018, arXiv:1801.04381): widen, convolve each channel by itself, narrow."""
 
     def __init__(self, inputs: int, outputs: int, stride: int, expansion: int):
-        super().__init__()
         width = inputs * expansion
-        self.widen = nn.Conv2d(inputs, width, 1) if expansion > 1 else None
-        self.depthwise = nn.Conv2d(width, width, 3, stride, padding=1, groups=width)
-        self.narrow = nn.Conv2d(width, outputs, 1)
+        widen = [nn.Conv2d(inputs, width, 1), nn.ReLU()] if expansion > 1 else []
+        depthwise = nn.Conv2d(width, width, 3, stride, padding=1, groups=width)
+        super().__init__(*widen, depthwise, nn.ReLU(), nn.Conv2d(width, outputs, 1))
         self.residual = stride == 1 and inputs == outputs
 
     def forward(self, x: Float[Tensor, "b _ h w"]) -> Float[Tensor, "b _ y x"]:
         """Return the block's map, which a stride of 2 halves."""
-        wide = F.relu(self.widen(x)) if self.widen else x
-        narrow = self.narrow(F.relu(self.depthwise(wide)))
-        return x + narrow if self.residual else narrow
+        return x + super().forward(x) if self.residual else super().forward(x)
 
 
 class Level(nn.Module):
-    """One level of the feature pyramid (Lin et al. 2017): the backbone's map there, and the level above, enlarged."""
+    """One level of the feature pyramid (Lin et al. 2017): the level above, enlarged, and the backbone's map here."""
 
     def __init__(self, channels: int):
         super().__init__()
-        self.enlarge = nn.ConvTranspose2d(NECK, NECK, 2, 2, bias=False)
-        self.norm = nn.BatchNorm2d(NECK, eps=1e-3)
-        self.lateral = nn.Conv2d(channels, NECK, 1)
+        enlarge = nn.ConvTranspose2d(NECK, NECK, 2, 2, bias=False)
+        self.above = nn.Sequential(enlarge, nn.BatchNorm2d(NECK, eps=1e-3), nn.ReLU())
+        self.here = nn.Sequential(nn.Conv2d(channels, NECK, 1), nn.ReLU())
 
     def forward(self, above: Float[Tensor, "b 24 h w"], here: Float[Tensor, "b _ y x"]) -> Float[Tensor, "b 24 y x"]:
         """Return the sum of both."""
-        return F.relu(self.norm(self.enlarge(above))) + F.relu(self.lateral(here))
+        return self.above(above) + self.here(here)
 
 
 class CenterFace(nn.Module):
-    """MobileNetV2, a feature pyramid, and three heads. Its batch normalisations are part of the convolutions before.
+    """MobileNetV2, a feature pyramid, and three heads.
 
-    Parameters are in the order of the published graph; its fourth head, five landmarks, is left out.
+    Parameters are in the order of the published graph, which has the backbone's batch normalisations in its
+    convolutions. The graph's fourth head, five landmarks, is left out.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.stem = nn.Conv2d(3, 32, 3, 2, padding=1)
-        self.stages = nn.ModuleList()
-        channels = 32
+        self.stem = nn.Sequential(nn.Conv2d(3, 32, 3, 2, padding=1), nn.ReLU())
+        self.stages, channels = nn.ModuleList(), 32
         for stage in STAGES:
             blocks = nn.Sequential()
             for outputs, stride, expansion in stage:
                 blocks.append(Block(channels, outputs, stride, expansion))
                 channels = outputs
             self.stages.append(blocks)
-        self.top = nn.Conv2d(channels, NECK, 1)
+        self.top = nn.Sequential(nn.Conv2d(channels, NECK, 1), nn.ReLU())
         self.levels = nn.ModuleList(Level(stage[-1][0]) for stage in reversed(STAGES[:-1]))
-        self.shared = nn.Conv2d(NECK, NECK, 3, padding=1)
+        self.shared = nn.Sequential(nn.Conv2d(NECK, NECK, 3, padding=1), nn.ReLU())
         self.heads = nn.ModuleList(nn.Conv2d(NECK, outputs, 1) for outputs in (1, 2, 2))
 
     def forward(
@@ -99,14 +95,14 @@ class CenterFace(nn.Module):
 
         `images`: RGB from 0 to 255. Cells of 4 x 4 pixels; height, width and offset (y, x) in cells.
         """
-        x, maps = F.relu(self.stem(images)), list[Tensor]()
+        x, maps = self.stem(images), list[Tensor]()
         for stage in self.stages:
             x = stage(x)
             maps.append(x)
-        x = F.relu(self.top(maps.pop()))
+        x = self.top(maps.pop())
         for level in self.levels:
             x = level(x, maps.pop())
-        x = F.relu(self.shared(x))
+        x = self.shared(x)
         heat, extent, offset = (head(x) for head in self.heads)
         return torch.sigmoid(heat), extent, offset
 

@@ -16,7 +16,7 @@ from emotion_pipeline.data.media import timed_frames
 from emotion_pipeline.errors import ClipError
 from emotion_pipeline.faces.centerface import centerface, centerface_file
 from emotion_pipeline.faces.dlib_models import dlib_hog, dlib_mmod, mmod_file
-from emotion_pipeline.faces.face_alignment_models import fa_blazeface, fa_retinaface, fa_scrfd, fa_sfd, fa_yunet
+from emotion_pipeline.faces.face_alignment_models import fa_blazeface, fa_retinaface, fa_scrfd, fa_sfd
 from emotion_pipeline.faces.frames import Boxes, Canvas, Frame, Search
 from emotion_pipeline.faces.yunet import yunet
 from emotion_pipeline.params import DetectParams, RuntimeParams
@@ -41,7 +41,7 @@ DETECTORS = {
     "dlib_hog": Detector(dlib_hog, list, (0.0, 0.0, 1.0)),
     "dlib_mmod": Detector(dlib_mmod, mmod_file, (0.0, 0.0, 1.0)),
     "yunet": Detector(yunet, partial(files_of, "yunet"), (0.0, 0.07, 0.96)),
-    "fa_yunet": Detector(fa_yunet, partial(files_of, "fa_yunet"), (0.0, 0.07, 0.96)),
+    "fa_yunet": Detector(yunet, partial(files_of, "fa_yunet"), (0.0, 0.07, 0.96)),  # the package's is the same call
     "fa_sfd": Detector(fa_sfd, partial(files_of, "fa_sfd")),
     "fa_blazeface": Detector(fa_blazeface, partial(files_of, "fa_blazeface")),
     "fa_scrfd": Detector(fa_scrfd, partial(files_of, "fa_scrfd")),

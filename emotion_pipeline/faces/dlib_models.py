@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
+from importlib.metadata import distribution
 from pathlib import Path
 
 import cv2
@@ -12,7 +13,6 @@ from jaxtyping import Float64, UInt8
 from emotion_pipeline.faces.boxes import box_iou, moved_box
 from emotion_pipeline.faces.frames import Boxes, Frame, Landmarks, boxes_of
 from emotion_pipeline.params import RuntimeParams
-from emotion_pipeline.weights.fetch import package_file
 
 Grey = UInt8[np.ndarray, "h w"]
 Shape = Float64[np.ndarray, "68 2"]
@@ -32,12 +32,17 @@ HOG_SIDE, HOG_THRESHOLD, HOG_OVERLAP = 110, -0.3, 0.3
 
 def mmod_file() -> list[Path]:
     """Return the file of weights of `dlib_mmod`."""
-    return [package_file("face_recognition_models", "models", "mmod_human_face_detector.dat")]
+    return [_model("mmod_human_face_detector.dat")]
 
 
 def landmarks_file() -> list[Path]:
     """Return the file of trees of `dlib_68`."""
-    return [package_file("face_recognition_models", "models", "shape_predictor_68_face_landmarks.dat")]
+    return [_model("shape_predictor_68_face_landmarks.dat")]
+
+
+def _model(name: str) -> Path:
+    """Return a file of the package face_recognition_models, which cannot be imported on every Python."""
+    return Path(str(distribution("face_recognition_models").locate_file(f"face_recognition_models/models/{name}")))
 
 
 def dlib_hog(frames: Iterable[Frame], _: Sequence[Path], threshold: float, __: RuntimeParams) -> Iterator[Boxes]:

@@ -1,7 +1,7 @@
 """Detectors and landmarks of the package face-alignment 1.5 (Bulat and Tzimiropoulos 2017), run from our files.
 
-All but `fa_yunet` have been run with random weights only, as their published ones could not be had. The package is
-imported where it is used: that takes seconds.
+All have been run with random weights only, as their published ones could not be had. The package is imported where it
+is used: that takes seconds.
 """
 
 import textwrap
@@ -43,14 +43,13 @@ def package_detector(name: str, setting: str, shown: Callable[[Frame], Canvas] =
     """Return a search with a detector of the package, one frame at a time.
 
     `setting`: the detector's name for the lowest score; `shown`: what it gets of a frame, with the same upper left
-    corner. YuNet runs on the CPU, whatever the device.
+    corner.
     """
 
     def search(
         frames: Iterable[Frame], files: Sequence[Path], threshold: float, runtime: RuntimeParams
     ) -> Iterator[Boxes]:
-        device = "cpu" if name == "yunet" else str(device_of(runtime.device))
-        detector = _detector(name, tuple(files), device, setting, threshold)
+        detector = _detector(name, tuple(files), str(device_of(runtime.device)), setting, threshold)
         for frame in frames:
             yield boxes_of(detector.detect_from_image(shown(frame)))
 
@@ -76,9 +75,6 @@ fa_blazeface = package_detector("blazeface", "min_score_thresh", _square)
 
 Deviation: the package cuts the middle square out of a frame; here the frame is padded to a square, so no face is lost.
 """
-
-fa_yunet = package_detector("yunet", "score_threshold")
-"""`yunet` through the package."""
 
 fa_scrfd = package_detector("scrfd", "confidence_threshold")
 """SCRFD (Guo et al. 2022) of 2.5 GFLOPs on images of 640 pixels; on a GPU with the package onnxruntime-gpu."""

@@ -29,15 +29,6 @@ def nothing(_: str, __: Path) -> None:
     """Require nothing further."""
 
 
-def package_file(package: str, *parts: str) -> Path:
-    """Return a file of an installed package, which is not imported. Raises UserError where it is not installed."""
-    found = importlib.util.find_spec(package)
-    if found is None or found.origin is None:
-        name = package.replace("_", "-")
-        raise UserError(f"{'/'.join(parts)}: is in the package {name}, which is not installed: pip install {name}")
-    return Path(found.origin).parent.joinpath(*parts)
-
-
 def files_of(choice: str) -> list[Path]:
     """Return every file that a detector or predictor reads; those that are not here are fetched.
 
@@ -70,24 +61,22 @@ def get(name: str, require: Require = nothing) -> None:
     """Fetch a file of `PUBLISHED` unless it is here and right; log what is here then. Raises as `published_file`."""
     if name not in PUBLISHED:
         raise UserError(f"{name}: no published file of this name is known; there are {', '.join(PUBLISHED)}")
-    found = _verdict(name, place_of(name), require) or _fetch(name, require)
-    log.info("%s: %s; `%s` uses it", place_of(name), found, _settings(name)[0])
+    right, state = _state(name, place_of(name), require)
+    if not right:
+        log.info("%s", state)
+        state = f"fetched: {_fetch(name, require)}"
+    log.info("%s: %s; %s uses it", place_of(name), state, _settings(name))
 
 
 def listing(require: Require = nothing) -> str:
-    """Return which settings need which files, where these are published, under which licence, and what is here."""
-    groups: dict[tuple[str, ...], list[str]] = {}
-    for name in PUBLISHED:
-        groups.setdefault(_settings(name), []).append(name)
+    """Return of every file its place, what needs it, where it is published, its licence, and whether it is right."""
     lines = []
-    for settings, names in groups.items():
-        record = PUBLISHED[names[0]]
-        needs = f" (needs `pip install -c requirements.txt {record.package}`)" if record.package else ""
-        untried = "" if record.tried else " (nobody has run it with its published weights yet)"
-        lines.append(" or ".join(f"`{setting}`" for setting in settings) + needs + untried)
-        for name in names:
-            record, state = PUBLISHED[name], _state(name, require)
-            lines += [f"  {place_of(name)}", f"    {record.address}", f"    {record.licence}", f"    {state}"]
+    for name, record in PUBLISHED.items():
+        needs = f" (with `pip install -c requirements.txt {record.package}`)" if record.package else ""
+        untried = "" if record.tried else "; nobody has run it with its published weights yet"
+        _, state = _state(name, place_of(name), require)
+        lines += [f"{place_of(name)}", f"  for {_settings(name)}{needs}{untried}"]
+        lines += [f"  {record.address}", f"  {record.licence}", f"  {state}"]
     return "\n".join(lines)
 
 
@@ -107,30 +96,20 @@ def check(name: str, path: Path, require: Require = nothing) -> str:
     return f"no SHA-256 is published to compare with; this file's is {found}"
 
 
-def _settings(name: str) -> tuple[str, ...]:
-    """Return the lines of params.yaml that make a stage read a file."""
-    record = PUBLISHED[name]
-    return tuple(f"{record.key}: {value}" for value in record.values or (name,))
-
-
-def _verdict(name: str, path: Path, require: Require) -> str | None:
-    """Return what `check` says; None where the file is absent or wrong. The latter is logged."""
-    try:
-        return check(name, path, require) if path.is_file() else None
-    except UserError as error:
-        log.info("%s", error)
-        return None
-
-
-def _state(name: str, require: Require) -> str:
-    """Return a line for the listing: absent and how to get the file, why it is right, or what is wrong with it."""
-    path = place_of(name)
+def _state(name: str, path: Path, require: Require) -> tuple[bool, str]:
+    """Return whether a file is here and right, and a line that says so, how to get it, or what is wrong with it."""
     if not path.is_file():
-        return f"absent: `python -m emotion_pipeline weights get {name}`"
+        return False, f"absent: `python -m emotion_pipeline weights get {name}`"
     try:
-        return f"present: {check(name, path, require)}"
+        return True, f"present: {check(name, path, require)}"
     except UserError as error:
-        return f"wrong: {error}"
+        return False, f"wrong: {error}"
+
+
+def _settings(name: str) -> str:
+    """Return the lines of params.yaml, each of which makes a stage read a file."""
+    record = PUBLISHED[name]
+    return " or ".join(f"`{record.key}: {value}`" for value in record.values or (name,))
 
 
 def _fetch(name: str, require: Require) -> str:
@@ -138,13 +117,16 @@ def _fetch(name: str, require: Require) -> str:
     from torch.hub import get_dir  # imports torch: seconds and memory, for what is rarely needed
 
     record, path, cached = PUBLISHED[name], place_of(name), Path(get_dir(), "checkpoints", name)
+    right, state = _state(name, cached, require)
     with atomic(path) as temporary:
-        if found := _verdict(name, cached, require):
-            shutil.copyfile(cached, temporary)
+        if right:
             log.info("%s: copied from %s", path, cached)
-            return found
-        log.info("%s: %s", record.address, record.licence)
-        _download(record.address, temporary, path)
+            shutil.copyfile(cached, temporary)
+        else:
+            if cached.is_file():
+                log.info("%s", state)
+            log.info("%s: %s", record.address, record.licence)
+            _download(record.address, temporary, path)
         try:
             return check(name, temporary, require)
         except UserError as error:

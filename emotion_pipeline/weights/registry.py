@@ -42,7 +42,7 @@ class PublishedFile:
     values: tuple[str, ...] = ()  # of that key, each of which makes a stage read the file; none: its name
     sha256: str = ""  # in full, or its first digits; empty where none is published
     package: str = ""  # which must be installed besides
-    tried: bool = True  # False: nobody has run it with this file yet
+    tried: bool = False  # whether anybody has run the pipeline with this file
     network: Network | None = None
 
 
@@ -57,6 +57,7 @@ OXFORD = "non-commercial research (Oxford VGG; Parkhi et al. 2015)"
 SPORTS_1M = "CC BY-NC 3.0 (Tran et al. 2015, Sports-1M)"
 FACE_ALIGNMENT = "BSD 3-Clause (face-alignment; the training images belong to others)"
 PYTHON_FAN = "https://www.adrianbulat.com/downloads/python-fan"
+OPENCV_ZOO = "https://github.com/opencv/opencv_zoo/raw/main/models"
 BLAZEFACE = "https://github.com/hollance/BlazeFace-PyTorch/blob/master"
 
 PUBLISHED = {
@@ -64,14 +65,12 @@ PUBLISHED = {
         address="http://www.robots.ox.ac.uk/~albanie/models/pytorch-mcn/vgg_face_dag.pth",
         licence=OXFORD,
         key="finetune_vgg.weights",
-        tried=False,
         network=Network("vgg_face", "torch", VGG_FACE_INPUT),
     ),
     "rcmalli_vggface_tf_vgg16.h5": PublishedFile(
         address="https://github.com/rcmalli/keras-vggface/releases/download/v2.0/rcmalli_vggface_tf_vgg16.h5",
         licence=OXFORD,
         key="finetune_vgg.weights",
-        tried=False,
         network=Network("vgg_face", "keras", Preprocessing(224, "BGR", VGG_FACE_MEAN[::-1], 1.0)),
     ),
     # Disputed (deepface issues 131, 944, 1300): deepface itself feeds BGR in [0, 1] and subtracts nothing. Its author
@@ -81,14 +80,12 @@ PUBLISHED = {
         address="https://github.com/serengil/deepface_models/releases/download/v1.0/vgg_face_weights.h5",
         licence=OXFORD,
         key="finetune_vgg.weights",
-        tried=False,
         network=Network("vgg_face", "keras_in_order", VGG_FACE_INPUT),
     ),
     "c3d.pickle": PublishedFile(
         address="http://imagelab.ing.unimore.it/files/c3d_pytorch/c3d.pickle",
         licence=SPORTS_1M,
         key="finetune_c3d.weighted.weights",
-        tried=False,
         network=Network("c3d", "torch", C3D_INPUT),
     ),
     # As mmaction2 fine-tunes from it, which is not how C3D was trained: RGB, another mean, and pool5 padded on both
@@ -98,16 +95,15 @@ PUBLISHED = {
         licence=SPORTS_1M,
         key="finetune_c3d.weighted.weights",
         sha256="dcc47ddc",
-        tried=False,
         network=Network("c3d", "mmaction2", Preprocessing(112, "RGB", (104.0, 117.0, 128.0), 1.0, pool5="both_sides")),
     ),
     "face_detection_yunet_2023mar.onnx": PublishedFile(
-        address="https://github.com/opencv/opencv_zoo/raw/main/models/face_detection_yunet/"
-        "face_detection_yunet_2023mar.onnx",
+        address=f"{OPENCV_ZOO}/face_detection_yunet/face_detection_yunet_2023mar.onnx",
         licence="MIT (OpenCV zoo; Wu et al. 2023)",
         key="detect.detector",
         values=("yunet", "fa_yunet"),
         sha256="8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4",
+        tried=True,
     ),
     "s3fd-619a316812.pth": PublishedFile(
         address=f"{PYTHON_FAN}/s3fd-619a316812.pth",
@@ -115,21 +111,18 @@ PUBLISHED = {
         key="detect.detector",
         values=("fa_sfd",),
         sha256="619a31681264d3f7f7fc7a16a42cbbe8b23f31a256f75a366e5a1bcd59b33543",
-        tried=False,
     ),
     "blazeface.pth": PublishedFile(  # for front cameras; the package's other model, for smaller faces, is not offered
         address=f"{BLAZEFACE}/blazeface.pth?raw=true",
         licence="Apache 2.0 (MediaPipe)",
         key="detect.detector",
         values=("fa_blazeface",),
-        tried=False,
     ),
     "anchors.npy": PublishedFile(
         address=f"{BLAZEFACE}/anchors.npy?raw=true",
         licence="Apache 2.0 (MediaPipe)",
         key="detect.detector",
         values=("fa_blazeface",),
-        tried=False,
     ),
     "scrfd_2.5g_bnkps.onnx": PublishedFile(  # the package's name for it
         address="https://github.com/yakhyo/facial-analysis/releases/download/v0.0.1/det_2.5g.onnx",
@@ -137,7 +130,6 @@ PUBLISHED = {
         key="detect.detector",
         values=("fa_scrfd",),
         package="onnxruntime",
-        tried=False,
     ),
     "retinaface_mobilenet0.25.pth": PublishedFile(
         address=f"{PYTHON_FAN}/retinaface_mobilenet0.25.pth",
@@ -145,7 +137,6 @@ PUBLISHED = {
         key="detect.detector",
         values=("fa_retinaface",),
         package="torchvision",
-        tried=False,
     ),
     "2DFAN4-11f355bf06.pth.tar": PublishedFile(
         address=f"{PYTHON_FAN}/2DFAN4-11f355bf06.pth.tar",
@@ -153,7 +144,6 @@ PUBLISHED = {
         key="align.predictor",
         values=("fan_2d",),
         sha256="11f355bf0693120222f5955ce3f9dc8fb5763ebb30a47d7906e509490d32e4aa",
-        tried=False,
     ),
 }
 """By file name. Those of face-alignment have the names that they have in its cache."""

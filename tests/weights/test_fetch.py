@@ -19,7 +19,7 @@ from emotion_pipeline.faces.landmarks import PREDICTORS
 from emotion_pipeline.features import published
 from emotion_pipeline.features.c3d import C3D
 from emotion_pipeline.features.published import require_layers
-from emotion_pipeline.weights.fetch import files_of, get, listing, package_file, published_file
+from emotion_pipeline.weights.fetch import files_of, get, listing, published_file
 from emotion_pipeline.weights.registry import FOLDER, PUBLISHED, place_of
 
 NAME = "blazeface.pth"
@@ -277,17 +277,17 @@ def test_the_listing_says_what_is_there_and_what_is_right(publish, narrow_c3d, m
         put(narrow_c3d, place_of(name))
     run(monkeypatch, "weights")
     lines = [line.strip() for line in caplog.messages[0].splitlines()]
-    untried = "(nobody has run it with its published weights yet)"
-    assert f"`finetune_vgg.weights: vgg_face_dag.pth` {untried}" in lines
-    assert "`detect.detector: yunet` or `detect.detector: fa_yunet`" in lines
-    needs = "(needs `pip install -c requirements.txt onnxruntime`)"
-    assert f"`detect.detector: fa_scrfd` {needs} {untried}" in lines
-    assert "absent: `python -m emotion_pipeline weights get vgg_face_dag.pth`" in lines
-    state = {}
+    after = {name: lines[lines.index(str(place_of(name))) + 1 :][:4] for name in PUBLISHED}
     for name, record in PUBLISHED.items():
-        at = lines.index(str(place_of(name)))
-        assert lines[at + 1 : at + 3] == [record.address, record.licence]
-        state[name] = lines[at + 3]
+        assert after[name][1:3] == [record.address, record.licence]
+    untried = "; nobody has run it with its published weights yet"
+    needs = " (with `pip install -c requirements.txt onnxruntime`)"
+    assert after["vgg_face_dag.pth"][0] == f"for `finetune_vgg.weights: vgg_face_dag.pth`{untried}"
+    assert after["scrfd_2.5g_bnkps.onnx"][0] == f"for `detect.detector: fa_scrfd`{needs}{untried}"
+    yunet = "face_detection_yunet_2023mar.onnx"
+    assert after[yunet][0] == "for `detect.detector: yunet` or `detect.detector: fa_yunet`"
+    assert after[yunet][3] == f"absent: `python -m emotion_pipeline weights get {yunet}`"
+    state = {name: block[3] for name, block in after.items()}
     assert state[NAME] == f"present: right: the published SHA-256 ({SHA256[:10]}...)"
     found = hashlib.sha256(narrow_c3d).hexdigest()
     assert state[PICKLE] == f"present: no SHA-256 is published to compare with; this file's is {found}"
@@ -300,10 +300,3 @@ def test_a_file_of_another_shape_is_listed_as_wrong(narrow_c3d):
     put(narrow_c3d, place_of(PICKLE))
     message = "layer conv1.weight: expected (64, 3, 3, 3, 3) for c3d at width 1, found (2, 3, 3, 3, 3)"
     assert f"wrong: {place_of(PICKLE)}: {message}" in listing(require_layers)
-
-
-def test_a_file_of_a_package_that_is_not_installed_names_the_package():
-    with pytest.raises(
-        UserError, match=r"models/x\.dat: is in the package no-such-package.*pip install no-such-package"
-    ):
-        package_file("no_such_package", "models", "x.dat")
