@@ -14,7 +14,6 @@ from emotion_pipeline.data.models import read_model
 from emotion_pipeline.faces.frames import Boxes, Frame, boxes_of, groups, padded
 from emotion_pipeline.params import RuntimeParams
 from emotion_pipeline.training.device import device_of
-from emotion_pipeline.weights.fetch import CENTERFACE
 
 STRIDE = 4
 """Pixels of the frame for each cell of the network's output, along each side."""
@@ -105,11 +104,6 @@ class CenterFace(nn.Module):
         x = self.shared(x)
         heat, extent, offset = (head(x) for head in self.heads)
         return torch.sigmoid(heat), extent, offset
-
-
-def centerface_file() -> list[Path]:
-    """Return the file of weights."""
-    return [CENTERFACE]
 
 
 def centerface(

@@ -14,13 +14,13 @@ import numpy as np
 from emotion_pipeline.data.artifact import Artifact
 from emotion_pipeline.data.media import timed_frames
 from emotion_pipeline.errors import ClipError
-from emotion_pipeline.faces.centerface import centerface, centerface_file
+from emotion_pipeline.faces.centerface import centerface
 from emotion_pipeline.faces.dlib_models import dlib_hog, dlib_mmod, mmod_file
 from emotion_pipeline.faces.face_alignment_models import fa_blazeface, fa_retinaface, fa_scrfd, fa_sfd
 from emotion_pipeline.faces.frames import Boxes, Canvas, Frame, Search
 from emotion_pipeline.faces.yunet import yunet
 from emotion_pipeline.params import DetectParams, RuntimeParams
-from emotion_pipeline.weights.fetch import files_of
+from emotion_pipeline.weights.fetch import CENTERFACE, files_of
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Detector:
 
 
 DETECTORS = {
-    "centerface": Detector(centerface, centerface_file),
+    "centerface": Detector(centerface, lambda: [CENTERFACE]),
     "dlib_hog": Detector(dlib_hog, list, (0.0, 0.0, 1.0)),
     "dlib_mmod": Detector(dlib_mmod, mmod_file, (0.0, 0.0, 1.0)),
     "yunet": Detector(yunet, partial(files_of, "yunet"), (0.0, 0.07, 0.96)),

@@ -25,10 +25,6 @@ Require = Callable[[str, Path], None]
 """A further check of a published file, by its name: raises UserError that names the path where the content is wrong."""
 
 
-def nothing(_: str, __: Path) -> None:
-    """Require nothing further."""
-
-
 def files_of(choice: str) -> list[Path]:
     """Return every file that a detector or predictor reads; those that are not here are fetched.
 
@@ -53,11 +49,11 @@ def published_file(name: str) -> Path:
     if path.is_file():
         check(name, path)
     else:
-        _fetch(name, nothing)
+        _fetch(name, None)
     return path
 
 
-def get(name: str, require: Require = nothing) -> None:
+def get(name: str, require: Require | None = None) -> None:
     """Fetch a file of `PUBLISHED` unless it is here and right; log what is here then. Raises as `published_file`."""
     if name not in PUBLISHED:
         raise UserError(f"{name}: no published file of this name is known; there are {', '.join(PUBLISHED)}")
@@ -68,7 +64,7 @@ def get(name: str, require: Require = nothing) -> None:
     log.info("%s: %s; %s uses it", place_of(name), state, _settings(name))
 
 
-def listing(require: Require = nothing) -> str:
+def listing(require: Require | None = None) -> str:
     """Return of every file its place, what needs it, where it is published, its licence, and whether it is right."""
     lines = []
     for name, record in PUBLISHED.items():
@@ -80,7 +76,7 @@ def listing(require: Require = nothing) -> str:
     return "\n".join(lines)
 
 
-def check(name: str, path: Path, require: Require = nothing) -> str:
+def check(name: str, path: Path, require: Require | None = None) -> str:
     """Return in words why a file is the published one. Raises UserError that names the path where it is not."""
     expected, found = PUBLISHED[name].sha256, file_sha256(path)
     again = f"`python -m emotion_pipeline weights get {name}` gets it anew"
@@ -90,13 +86,14 @@ def check(name: str, path: Path, require: Require = nothing) -> str:
         start = file.read(1)
     if start in (b"", b"<"):
         raise UserError(f"{path}: expected {name}, found {'a web page' if start else 'an empty file'}; {again}")
-    require(name, path)
+    if require:
+        require(name, path)
     if expected:
         return f"right: the published SHA-256 ({expected[:10]}...)"
     return f"no SHA-256 is published to compare with; this file's is {found}"
 
 
-def _state(name: str, path: Path, require: Require) -> tuple[bool, str]:
+def _state(name: str, path: Path, require: Require | None) -> tuple[bool, str]:
     """Return whether a file is here and right, and a line that says so, how to get it, or what is wrong with it."""
     if not path.is_file():
         return False, f"absent: `python -m emotion_pipeline weights get {name}`"
@@ -112,7 +109,7 @@ def _settings(name: str) -> str:
     return " or ".join(f"`{record.key}: {value}`" for value in record.values or (name,))
 
 
-def _fetch(name: str, require: Require) -> str:
+def _fetch(name: str, require: Require | None) -> str:
     """Copy a file from the cache of torch.hub, which face-alignment fills, or download it; return what `check` says."""
     from torch.hub import get_dir  # imports torch: seconds and memory, for what is rarely needed
 

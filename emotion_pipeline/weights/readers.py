@@ -27,7 +27,7 @@ VGG_LAYERS = (
 
 
 def read_torch(path: Path) -> dict[str, Tensor]:
-    """A state dictionary with our layer names, by itself or under `state_dict`. Raises UserError where it is none."""
+    """Return a state dictionary with our layer names, also from under `state_dict`. Raises UserError where it is none."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # on files that then are refused below
@@ -42,7 +42,7 @@ def read_torch(path: Path) -> dict[str, Tensor]:
 
 
 def read_mmaction2(path: Path) -> dict[str, Tensor]:
-    """mmaction2's C3D: conv1a.conv.weight is our conv1.weight, and so on; there is no fc8. Raises as `read_torch`."""
+    """Return mmaction2's C3D under our names: conv1a.conv.weight is conv1.weight. Raises as `read_torch`."""
     return {
         re.sub(r"^conv([12])a\.", r"conv\1.", name.removeprefix("backbone.").replace(".conv.", ".")): tensor
         for name, tensor in read_torch(path).items()
@@ -50,31 +50,28 @@ def read_mmaction2(path: Path) -> dict[str, Tensor]:
 
 
 def read_keras(path: Path) -> dict[str, Tensor]:
-    """Keras weights whose layers have our names (keras-vggface). Raises UserError naming file and layer."""
-    return _in_our_shapes(path, _keras_layers(path))
+    """Return Keras weights whose layers have our names (keras-vggface), or are known by their order alone (deepface).
 
-
-def read_keras_in_order(path: Path) -> dict[str, Tensor]:
-    """Keras weights of a VGG-Face whose layers are known by their order alone (deepface). Raises as `read_keras`."""
+    Raises UserError naming file and layer.
+    """
     layers = _keras_layers(path)
-    if len(layers) != len(VGG_LAYERS):
-        raise UserError(
-            f"{path}: expected {len(VGG_LAYERS)} layers with weights, {VGG_LAYERS[0]} to {VGG_LAYERS[-1]},"
-            f" found {len(layers)} ({', '.join(layers) or 'none'}); this is not a whole VGG-Face"
-        )
-    return _in_our_shapes(path, dict(zip(VGG_LAYERS, layers.values(), strict=True)))
+    if layers.keys().isdisjoint(VGG_LAYERS):
+        if len(layers) != len(VGG_LAYERS):
+            raise UserError(
+                f"{path}: expected {len(VGG_LAYERS)} layers with weights, {VGG_LAYERS[0]} to {VGG_LAYERS[-1]},"
+                f" found {len(layers)} ({', '.join(layers) or 'none'}); this is not a whole VGG-Face"
+            )
+        layers = dict(zip(VGG_LAYERS, layers.values(), strict=True))
+    return _in_our_shapes(path, layers)
 
 
-READERS: dict[Layout, Callable[[Path], dict[str, Tensor]]] = {
-    "torch": read_torch,
-    "mmaction2": read_mmaction2,
-    "keras": read_keras,
-    "keras_in_order": read_keras_in_order,
-}
+Reader = Callable[[Path], dict[str, Tensor]]
+READERS: dict[Layout, Reader] = {"torch": read_torch, "mmaction2": read_mmaction2, "keras": read_keras}
+"""By layout, as named in `registry`."""
 
 
 def _keras_layers(path: Path) -> dict[str, list[np.ndarray]]:
-    """The arrays of every layer that has some; layers and arrays in the order that Keras wrote into attributes."""
+    """Return the arrays of every layer that has some, in the order that Keras wrote into attributes."""
     try:
         with h5py.File(path, "r") as file:
             root = file if "layer_names" in file.attrs else inside(file, "model_weights")
@@ -104,7 +101,7 @@ def _array(path: Path, group: h5py.Group, name: str) -> np.ndarray:
 
 
 def _in_our_shapes(path: Path, layers: Mapping[str, list[np.ndarray]]) -> dict[str, Tensor]:
-    """Kernels (h, w, in, out) become (out, in, h, w) or (out, in * h * w); fc6, which sees h, w, in, also."""
+    """Return kernels (h, w, in, out) as (out, in, h, w) or (out, in * h * w); fc6, which sees h, w, in, also."""
     tensors: dict[str, Tensor] = {}
     channels = 1
     for name, arrays in layers.items():
@@ -121,7 +118,7 @@ def _in_our_shapes(path: Path, layers: Mapping[str, list[np.ndarray]]) -> dict[s
 
 
 def _unflattened(path: Path, kernel: Tensor, channels: int) -> Tensor:
-    """(h * w * in, out) as (h, w, in, out): Keras flattens a map with its channels last."""
+    """Return (h * w * in, out) as (h, w, in, out): Keras flattens a map with its channels last."""
     side = isqrt(len(kernel) // max(channels, 1))
     if side * side * channels != len(kernel):
         raise UserError(

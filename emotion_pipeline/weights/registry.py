@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-Layout = Literal["torch", "mmaction2", "keras", "keras_in_order"]
+Layout = Literal["torch", "mmaction2", "keras"]
 """How a file of network weights is laid out; `readers.READERS` has a reader for each."""
 
 FOLDER = Path("data/weights")
@@ -80,7 +80,7 @@ PUBLISHED = {
         address="https://github.com/serengil/deepface_models/releases/download/v1.0/vgg_face_weights.h5",
         licence=OXFORD,
         key="finetune_vgg.weights",
-        network=Network("vgg_face", "keras_in_order", VGG_FACE_INPUT),
+        network=Network("vgg_face", "keras", VGG_FACE_INPUT),
     ),
     "c3d.pickle": PublishedFile(
         address="http://imagelab.ing.unimore.it/files/c3d_pytorch/c3d.pickle",

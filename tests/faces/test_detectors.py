@@ -7,7 +7,7 @@ from skimage.data import astronaut
 
 from emotion_pipeline.data.models import read_model
 from emotion_pipeline.faces.boxes import box_iou, moved_box
-from emotion_pipeline.faces.centerface import CenterFace, centerface_file
+from emotion_pipeline.faces.centerface import CenterFace
 from emotion_pipeline.faces.detect import DETECTORS, find_faces
 from emotion_pipeline.weights.fetch import CENTERFACE
 from tests.conftest import REPOSITORY, SHARED
@@ -52,7 +52,7 @@ def test_a_face_is_found_where_it_is_and_none_in_a_grey_wall(search, name):
 def test_a_side_that_the_scale_leaves_nothing_of_has_one_pixel(params, runtime, shape):
     settings = params.detect.model_copy(update={"scale": 0.1})
     cpu = runtime.model_copy(update={"device": "cpu"})
-    (boxes,) = find_faces([np.full((*shape, 3), 128, np.uint8)], centerface_file(), settings, cpu)
+    (boxes,) = find_faces([np.full((*shape, 3), 128, np.uint8)], [CENTERFACE], settings, cpu)
     assert boxes.shape == (0, 5)
 
 
