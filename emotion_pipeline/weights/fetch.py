@@ -6,8 +6,6 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from tqdm import tqdm
-
 from emotion_pipeline.data.artifact import atomic
 from emotion_pipeline.errors import UserError
 from emotion_pipeline.run.fingerprint import file_sha256
@@ -59,7 +57,8 @@ def get(name: str, require: Require | None = None) -> None:
         raise UserError(f"{name}: no published file of this name is known; there are {', '.join(PUBLISHED)}")
     right, state = _state(name, place_of(name), require)
     if not right:
-        log.info("%s", state)
+        if place_of(name).is_file():
+            log.info("%s", state)
         state = f"fetched: {_fetch(name, require)}"
     log.info("%s: %s; %s uses it", place_of(name), state, _settings(name))
 
@@ -137,12 +136,14 @@ def _download(address: str, temporary: Path, path: Path) -> None:
 
     by_hand = f"or put the file at {path} by hand"
     try:
-        with tqdm(desc=path.name, total=1, unit="B", unit_scale=True) as progress:  # pooch sets the true total
-            HTTPDownloader(progress, timeout=SECONDS)(address, str(temporary), None)
+        HTTPDownloader(progressbar=True, timeout=SECONDS)(address, str(temporary), None)
     except requests.HTTPError as error:
         answer = str(error).partition(" for url")[0]
         raise UserError(f"{address}: the server answers {answer}; try later, {by_hand}") from error
     except requests.exceptions.ChunkedEncodingError as error:
         raise UserError(f"{address}: broke off ({error}); try again, {by_hand}") from error
     except requests.RequestException as error:
-        raise UserError(f"{address}: no connection ({error}); see whether this machine is online, {by_hand}") from error
+        cause: BaseException = error
+        while cause.__context__:
+            cause = cause.__context__
+        raise UserError(f"{address}: no connection ({cause}); see whether this machine is online, {by_hand}") from error

@@ -27,7 +27,7 @@ VGG_LAYERS = (
 
 
 def read_torch(path: Path) -> dict[str, Tensor]:
-    """Return a state dictionary with our layer names, also from under `state_dict`. Raises UserError where it is none."""
+    """Return a state dictionary with our layer names, also one under `state_dict`. Raises UserError if it is none."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # on files that then are refused below

@@ -10,6 +10,7 @@ from emotion_pipeline.data.manifest import Clip
 from emotion_pipeline.errors import ClipError
 from emotion_pipeline.faces.gallery import COLUMNS, Row, face_rows, face_summary
 from emotion_pipeline.report import evaluate
+from emotion_pipeline.run.fingerprint import source_files
 from tests.report.conftest import CLIPS, HOSTILE, PARAMS, clip, with_gallery, write_quality
 
 
@@ -78,3 +79,10 @@ def test_a_clip_that_failed_before_has_no_sheet_and_is_shown_first(data):
     page = (data / "reports/report.html").read_text()
     assert "<code>d_test</code>, unreadable</figcaption>" in page
     assert "<b>)" not in page
+
+
+def test_the_report_needs_no_code_of_the_faces():
+    """So an edit in `faces/` makes the faces again, not the report's code."""
+    assert not [
+        module for module in source_files("emotion_pipeline.report") if module.startswith("emotion_pipeline.fac")
+    ]
