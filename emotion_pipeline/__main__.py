@@ -16,7 +16,6 @@ from emotion_pipeline.run.prune import prune
 log = logging.getLogger(__name__)
 
 DATA = Path("data")
-WEIGHTS_FOLDER = DATA / "weights"
 REPORTS = Path("reports")
 PARAMS = Path("params.yaml")
 
@@ -148,25 +147,17 @@ def _prune(arguments: argparse.Namespace) -> None:
 
 
 def _list_weights(_: argparse.Namespace) -> None:
-    from emotion_pipeline.features import download  # imports torch: seconds, which the other commands need not wait
-    from emotion_pipeline.weights import face_files as files
+    from emotion_pipeline.features.published import require_layers  # imports torch: seconds, needed by few commands
+    from emotion_pipeline.weights.fetch import listing
 
-    log.info("%s", download.listing(WEIGHTS_FOLDER))
-    log.info("%s", files.listing())
+    log.info("%s", listing(require_layers))
 
 
 def _get_weights(arguments: argparse.Namespace) -> None:
-    from emotion_pipeline.features import download, weights
-    from emotion_pipeline.weights import face_files as files
+    from emotion_pipeline.features.published import require_layers
+    from emotion_pipeline.weights.fetch import get
 
-    name = arguments.name
-    if name in files.PUBLISHED:
-        files.get(name)
-    elif name in weights.WEIGHTS:
-        download.get(name, WEIGHTS_FOLDER)
-    else:
-        known = ", ".join([*weights.WEIGHTS, *files.PUBLISHED])
-        raise UserError(f"{name}: no published file of this name is known; there are {known}")
+    get(arguments.name, require_layers)
 
 
 def _halve_weights(arguments: argparse.Namespace) -> None:
