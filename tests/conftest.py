@@ -21,7 +21,11 @@ SHARED = REPOSITORY.parent / "shared"
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # two processes, each with a thread per core, wait for each other
 
-WITH_FIRST = ("tests/audit/test_audit.py", "tests/test_pipeline.py", "tests/attacks/test_attacks.py::test_results_are_shared")
+WITH_FIRST = (
+    "tests/audit/test_audit.py",
+    "tests/test_pipeline.py",
+    "tests/attacks/test_attacks.py::test_results_are_shared",
+)
 """Tests that share the clone in which everything has run: in two processes it would be made twice."""
 
 
