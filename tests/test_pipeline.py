@@ -69,7 +69,6 @@ EDITS = [
     ),
     *((("train_ensemble", e, "members"), ["audio_mlp"], {f"train_ensemble@{e}", "evaluate"}) for e in ENSEMBLES),
     (("leave_one_out", "subjects"), [], set()),
-    (("search", "seed"), 9, set()),
     (("gallery", "strip_faces"), 3, {"gallery"}),
     (("evaluate", "bootstrap_samples"), 40, {"evaluate"}),
     (("runtime", "workers"), 1, set()),

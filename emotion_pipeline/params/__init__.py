@@ -7,7 +7,7 @@ This module is the file's only reader.
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
@@ -77,11 +77,9 @@ __all__ = [
     "QualityParams",
     "RuntimeParams",
     "SampleParams",
-    "Scalar",
     "ScoreFusionParams",
     "ScoreTreeParams",
     "ScoresParams",
-    "SearchParams",
     "Section",
     "SubjectCounts",
     "SubjectSplit",
@@ -94,7 +92,11 @@ __all__ = [
     "TrainingParams",
     "WeightedMeanParams",
     "load_params",
+    "read_yaml",
 ]
+
+
+S = TypeVar("S", bound=Section)
 
 
 class LeaveOneOutParams(Section):
@@ -109,17 +111,6 @@ class EvaluateParams(Section):
     title: str  # what was run, for the page's head
     bootstrap_samples: Count  # for the 95 % intervals
     seed: WholeNumber
-
-
-Scalar = bool | int | float | str | None
-
-
-class SearchParams(Section):
-    """Values for a random grid search, by model and dotted key, as `fit.learning_rate`. No stage reads it."""
-
-    seed: WholeNumber  # of the order in which the grid's points are tried
-    train_temporal: dict[Name, dict[str, tuple[Scalar | tuple[Scalar, ...], ...]]]
-    train_fusion: dict[Name, dict[str, tuple[Scalar | tuple[Scalar, ...], ...]]]
 
 
 class RuntimeParams(Section):
@@ -158,7 +149,6 @@ class Params(Section):
     train_ensemble: dict[Name, EnsembleParams]
     leave_one_out: LeaveOneOutParams
     evaluate: EvaluateParams
-    search: SearchParams
     runtime: RuntimeParams
 
     @model_validator(mode="after")
@@ -184,8 +174,13 @@ def _require(key: str, names: Iterable[str], known: Iterable[str]) -> None:
 
 def load_params(path: Path = Path("params.yaml")) -> Params:
     """Read and check the file. Raises UserError with one line per wrong key."""
+    return read_yaml(path, Params)
+
+
+def read_yaml(path: Path, model: type[S]) -> S:
+    """Return a YAML file as a frozen record. Raises UserError with one line per wrong key."""
     try:
-        return Params.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        return model.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; run the stages from the repository's root") from None
     except ValidationError as error:
