@@ -13,7 +13,7 @@ from tests.conftest import REPOSITORY
 
 PIPELINE = yaml.safe_load((REPOSITORY / "dvc.yaml").read_text())["stages"]
 BODY = {name: entry.get("do", entry) for name, entry in PIPELINE.items()}
-PARAMETER_FILES = [REPOSITORY / "params.yaml", *sorted((REPOSITORY / "params").glob("*.yaml"))]
+PARAMETER_FILES = [REPOSITORY / "params.yaml", *sorted((REPOSITORY / "params").glob("[!s]*.yaml"))]  # not search*
 
 SECTIONS = {"fuse": "fusion"}
 """The section of a stage's own parameters, where it is not called as the stage."""
