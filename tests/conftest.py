@@ -43,7 +43,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Schedul
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs minutes; skip what is marked `shared` where the real clips and models are not beside this folder."""
+    """Mark what needs minutes; skip what is marked `shared` where the real clips and models are not here."""
     for item in items:
         if "first" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.slow)
