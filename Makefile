@@ -1,9 +1,10 @@
 # make repro: from a bare clone to reports/report.html.   make test: from a bare clone to the tests.
+# make quick: the tests that a developer runs between two edits.
 PYTHON ?= python3
 VENV ?= .venv
 export PATH := $(abspath $(VENV))/bin:$(PATH)
 
-.PHONY: repro test check
+.PHONY: repro test quick check
 
 repro: $(VENV)/installed
 	git rev-parse --git-dir >/dev/null 2>&1 || dvc config --local core.no_scm true
@@ -14,6 +15,9 @@ repro: $(VENV)/installed
 
 test: $(VENV)/installed
 	pytest --numprocesses 2
+
+quick: $(VENV)/installed
+	pytest --numprocesses 2 -m "not slow"
 
 check: $(VENV)/installed
 	ruff format --check .

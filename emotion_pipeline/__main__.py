@@ -11,12 +11,13 @@ from typing import Any
 from emotion_pipeline.data.manifest import read_manifest
 from emotion_pipeline.errors import ClipError, UserError
 from emotion_pipeline.params import load_params
+from emotion_pipeline.params.search import load_search
 from emotion_pipeline.run.prune import prune
+from emotion_pipeline.search.grid import grid_of, section_of
 
 log = logging.getLogger(__name__)
 
 DATA = Path("data")
-WEIGHTS_FOLDER = DATA / "weights"
 REPORTS = Path("reports")
 PARAMS = Path("params.yaml")
 
@@ -48,9 +49,9 @@ def main() -> None:
     overlay.add_argument("clip", help="clip id, as in data/ingest/clips.csv")
     overlay.add_argument("--out", type=Path, help="the video to write (default: reports/overlay/<clip>.mp4)")
     overlay.set_defaults(run=_overlay)
-    text = "random grid search over the parameters of a temporal model or fusion (ranges: `search` in params.yaml)"
+    text = "random grid search over the parameters of a temporal model or fusion (ranges: params/search.yaml)"
     search = commands.add_parser("search", help=text, description=text)
-    search.add_argument("target", help="train_temporal.<model> or train_fusion.<fusion>")
+    search.add_argument("target", help="train_temporal.<model> or fusion.<name>")
     search.add_argument("--trials", type=_count, default=20, help="finished trials wanted, earlier ones included")
     search.add_argument("--workers", type=_count, default=1, help="processes that share the trials")
     search.set_defaults(run=_search)
@@ -148,25 +149,17 @@ def _prune(arguments: argparse.Namespace) -> None:
 
 
 def _list_weights(_: argparse.Namespace) -> None:
-    from emotion_pipeline.features import download  # imports torch: seconds, which the other commands need not wait
-    from emotion_pipeline.weights import face_files as files
+    from emotion_pipeline.features.published import require_layers  # imports torch: seconds, needed by few commands
+    from emotion_pipeline.weights.fetch import listing
 
-    log.info("%s", download.listing(WEIGHTS_FOLDER))
-    log.info("%s", files.listing())
+    log.info("%s", listing(require_layers))
 
 
 def _get_weights(arguments: argparse.Namespace) -> None:
-    from emotion_pipeline.features import download, weights
-    from emotion_pipeline.weights import face_files as files
+    from emotion_pipeline.features.published import require_layers
+    from emotion_pipeline.weights.fetch import get
 
-    name = arguments.name
-    if name in files.PUBLISHED:
-        files.get(name)
-    elif name in weights.WEIGHTS:
-        download.get(name, WEIGHTS_FOLDER)
-    else:
-        known = ", ".join([*weights.WEIGHTS, *files.PUBLISHED])
-        raise UserError(f"{name}: no published file of this name is known; there are {known}")
+    get(arguments.name, require_layers)
 
 
 def _halve_weights(arguments: argparse.Namespace) -> None:
@@ -201,45 +194,31 @@ def _overlay(arguments: argparse.Namespace) -> None:
 
 
 def _count(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError(text)
-    return number
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number of 1 or more, got {text}")
+    return int(text)
 
 
 def _search(arguments: argparse.Namespace) -> None:
-    from emotion_pipeline.search import output, study
+    target, params, ranges = arguments.target, load_params(), load_search()
+    grid_of(ranges, target, section_of(params, target))  # a wrong name or value is told before the imports: seconds
+    from emotion_pipeline.search.output import write_search
+    from emotion_pipeline.search.study import run_search
     from emotion_pipeline.search.trial import Search
 
-    target, folder = arguments.target, REPORTS / "search" / arguments.target
-    search = Search(target, load_params(), DATA)
-    trials = study.run_search(search, arguments.trials, arguments.workers)
-    best = output.write_search(folder, search, trials, PARAMS)
-    values = ", ".join(f"{key}: {value}" for key, value in sorted(best.params.items()))
-    log.info("search: %d trials; best: %.1f %% on val with %s", len(trials), 100 * float(best.value or 0), values)
-    log.info("see %s/trials.csv and trials.svg; compare: diff %s %s/best.yaml", folder, PARAMS, folder)
+    search = Search(target, params, ranges, DATA)
+    trials = run_search(search, arguments.trials, arguments.workers)
+    write_search(REPORTS / "search" / target, search, trials, PARAMS)
 
 
 def _complementary(arguments: argparse.Namespace) -> None:
-    from emotion_pipeline.search import complementary, output
+    from emotion_pipeline.search.complementary import write_complementary
     from emotion_pipeline.search.trial import Search
 
-    params = load_params()
-    for name in arguments.present:
-        if name not in params.train_temporal:
-            raise UserError(f"--present: {name} is not among {', '.join(params.train_temporal)}")
-    searches = [Search(target, params, DATA) for target in arguments.targets]
-    chosen = complementary.choose_complementary(searches, arguments.present, arguments.among)
-    for target, trial in chosen.trials.items():
-        values = ", ".join(f"{key}: {value}" for key, value in sorted(trial.params.items()))
-        log.info(
-            "%s: trial %d, %.1f %% on val: %s", target, trial.user_attrs["point"], 100 * float(trial.value or 0), values
-        )
-    log.info("mean dissimilarity %.3f; of the best trials alone %.3f", chosen.dissimilarity, chosen.best_alone)
+    params, ranges = load_params(), load_search()
+    searches = [Search(target, params, ranges, DATA) for target in arguments.targets]
     file = REPORTS / "search" / "complementary.yaml"
-    changes = {f"{s.target}_b": s.values(chosen.trials[s.target]) for s in searches}
-    output.write_params(file, changes, PARAMS)
-    log.info("as entries ..._b: diff %s %s", PARAMS, file)
+    write_complementary(file, searches, arguments.present, arguments.among, PARAMS)
 
 
 if __name__ == "__main__":

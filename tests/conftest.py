@@ -1,4 +1,4 @@
-"""Generated clips and parameters, so that everything runs on a CPU in a minute or two."""
+"""Generated clips and parameters: small enough that a test takes seconds on a CPU."""
 
 import os
 import shutil
@@ -43,7 +43,10 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Schedul
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip the tests marked `shared` where the folder of real clips and models is not beside this repository."""
+    """Mark what needs minutes; skip what is marked `shared` where the real clips and models are not here."""
+    for item in items:
+        if "first" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)
     if not SHARED.is_dir():
         for item in items:
             if item.get_closest_marker("shared"):

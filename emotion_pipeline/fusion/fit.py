@@ -8,7 +8,6 @@ stop at the lowest loss on val, where the descriptors are those of unseen clips.
 
 import logging
 from collections.abc import Callable
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -22,7 +21,7 @@ from emotion_pipeline.data.sequences import Labelled, Standardisation, both, buc
 from emotion_pipeline.errors import UserError
 from emotion_pipeline.fusion.inputs import Inputs
 from emotion_pipeline.fusion.moddrop import ModDropFusion
-from emotion_pipeline.fusion.model import Batch, FusionModel, NetworkParams, build, network_inputs, one_thread
+from emotion_pipeline.fusion.model import Batch, NetworkParams, build, network_inputs, one_thread
 from emotion_pipeline.fusion.score_tree import ScoreTree
 from emotion_pipeline.fusion.scores import choose_svm, choose_weights
 from emotion_pipeline.params import (
@@ -36,6 +35,7 @@ from emotion_pipeline.params import (
 )
 from emotion_pipeline.training import loop
 from emotion_pipeline.training.loop import Step, adamw, chosen_on_val, history_rows, seed_torch
+from emotion_pipeline.training.model import Model, Run, network_tensors
 
 log = logging.getLogger(__name__)
 
@@ -50,21 +50,14 @@ class Learnt(NamedTuple):
     val: Labelled
 
 
-def fit(
-    learnt: Learnt,
-    params: FusionParams,
-    seed: int,
-    device: torch.device,
-    checkpoint: Path | None = None,
-    before: FusionModel | None = None,
-) -> FusionModel:
-    """Return the fusion of `params`, fitted. `checkpoint`: as in `training.loop.fit`.
+def fit(learnt: Learnt, params: FusionParams, how: Run, before: Model | None = None) -> Model:
+    """Return the fusion of `params`, fitted.
 
     `before`: the same fusion of models that were trained on train alone, where these here have learnt val, too. What
     was found on val is taken from there: the weights, the machine, or the number of epochs of a network, which is then
     fitted on train and val together.
     """
-    return FITTERS[type(params)](learnt, params, seed, device, checkpoint, before)
+    return FITTERS[type(params)](learnt, params, how, before)
 
 
 def gamma(params: ModDropParams, epoch: int) -> float:
@@ -72,80 +65,55 @@ def gamma(params: ModDropParams, epoch: int) -> float:
     return params.gamma_first * params.gamma_factor**epoch
 
 
-def _fit_nothing(learnt: Learnt, params: RuleParams, *_: object) -> FusionModel:
-    return FusionModel(params)
+def _fit_nothing(learnt: Learnt, params: RuleParams, how: Run, before: Model | None) -> Model:
+    return Model(params)
 
 
-def _fit_weights(
-    learnt: Learnt,
-    params: WeightedMeanParams,
-    seed: int,
-    device: torch.device,
-    checkpoint: Path | None,
-    before: FusionModel | None,
-) -> FusionModel:
+def _fit_weights(learnt: Learnt, params: WeightedMeanParams, how: Run, before: Model | None) -> Model:
     if before is not None:
-        return FusionModel(params, before.tensors)
+        return Model(params, before.tensors)
     val, labels = learnt.inputs.take(learnt.val[0]), learnt.val[1]
-    weights, right = choose_weights(val.scores, val.present, labels, params.steps, params.folds, seed)
+    weights, right = choose_weights(val.scores, val.present, labels, params.steps, params.folds, how.seed)
     log.info("fuse: accuracy %.3f on the folds of val kept back", right)
-    return FusionModel(params, {"weights": weights})
+    return Model(params, {"weights": weights})
 
 
-def _fit_svm(
-    learnt: Learnt,
-    params: SvmFusionParams,
-    seed: int,
-    device: torch.device,
-    checkpoint: Path | None,
-    before: FusionModel | None,
-) -> FusionModel:
+def _fit_svm(learnt: Learnt, params: SvmFusionParams, how: Run, before: Model | None) -> Model:
     if before is not None:
-        return FusionModel(params, before.tensors)
+        return Model(params, before.tensors)
     val, labels = learnt.inputs.take(learnt.val[0]), learnt.val[1]
-    svm, tried = choose_svm(val.scores, val.present, labels, params.c, params.folds, seed)
-    tensors = {"weight": svm.weight, "bias": svm.bias, "classes": svm.classes}
-    return FusionModel(params, tensors, (("c", "val_accuracy"), *tried))
+    svm, tried = choose_svm(val.scores, val.present, labels, params.c, params.folds, how.seed)
+    return Model(params, svm.tensors(), (("c", "val_accuracy"), *tried))
 
 
 @one_thread()
-def _fit_network(
-    learnt: Learnt,
-    params: NetworkParams,
-    seed: int,
-    device: torch.device,
-    checkpoint: Path | None,
-    before: FusionModel | None,
-) -> FusionModel:
+def _fit_network(learnt: Learnt, params: NetworkParams, how: Run, before: Model | None) -> Model:
     inputs = learnt.inputs
     for model in inputs.names:
         if model not in inputs.descriptors:
             raise UserError(f"models: {model} has no descriptor")
     train = learnt.train if before is None else both(learnt.train, learnt.val)
     scaling = {model: _scaling(inputs, model, train[0]) for model in inputs.names}
-    everyone = network_inputs(inputs, scaling, device)
-    seed_torch(seed)
-    network = build(params, {model: inputs.descriptors[model].shape[1] for model in inputs.names}).to(device)
+    everyone = network_inputs(inputs, scaling, how.device)
+    seed_torch(how.seed)
+    network = build(params, {model: inputs.descriptors[model].shape[1] for model in inputs.names}).to(how.device)
     decayed = ("head",) if isinstance(params, ModDropParams) else ("features", "joined", "last")
 
     def batches(rows: np.ndarray, labels: np.ndarray, rng: Generator | None) -> list[LabelledBatch]:
         cut = bucketed(np.ones(len(rows), np.int64), params.batch_clips, rng)
-        return [(everyone.take(torch.from_numpy(rows[b])), torch.from_numpy(labels[b]).to(device)) for b in cut]
+        return [(everyone.take(torch.from_numpy(rows[b])), torch.from_numpy(labels[b]).to(how.device)) for b in cut]
 
     history = loop.fit(
         network,
         adamw(network, decayed, params.learning_rate, params.weight_decay),
         lambda batch, epoch: _step(network, params, batch, epoch),
-        lambda epoch: batches(*train, default_rng((seed, epoch))),
+        lambda epoch: batches(*train, default_rng((how.seed, epoch))),
         (lambda: batches(*learnt.val, None)) if before is None else None,
         params.epochs if before is None else int(chosen_on_val(before.history)),
         params.patience,
-        checkpoint=checkpoint,
+        checkpoint=how.checkpoint,
     )
-    tensors = {f"model.{key}": value.cpu().numpy() for key, value in network.state_dict().items()}
-    for model, by in scaling.items():
-        tensors |= {f"standardise.{model}.mean": by.mean, f"standardise.{model}.scale": by.scale}
-    return FusionModel(params, tensors, tuple(history_rows(history)))
+    return Model(params, network_tensors(network, scaling), tuple(history_rows(history)))
 
 
 def _scaling(inputs: Inputs, model: str, train: Int[np.ndarray, " t"]) -> Standardisation:
@@ -167,7 +135,7 @@ def _step(network: ModDropFusion | ScoreTree, params: NetworkParams, batch: Labe
     return Step(loss, len(labels), (logits.argmax(dim=1) == labels).sum())
 
 
-FITTERS: dict[type[Section], Callable[..., FusionModel]] = {
+FITTERS: dict[type[Section], Callable[..., Model]] = {
     RuleParams: _fit_nothing,
     WeightedMeanParams: _fit_weights,
     SvmFusionParams: _fit_svm,

@@ -1,27 +1,21 @@
-"""A fitted fusion as a record and a file, and the scores that it gives to clips."""
+"""The scores that a fitted fusion gives to clips."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
-from pydantic import TypeAdapter
 from torch import Tensor
 
-from emotion_pipeline.data.models import read_model, write_model
 from emotion_pipeline.data.sequences import Standardisation, standardise
 from emotion_pipeline.emotions import EMOTIONS
-from emotion_pipeline.errors import UserError
 from emotion_pipeline.fusion.inputs import Inputs
 from emotion_pipeline.fusion.moddrop import ModDropFusion
 from emotion_pipeline.fusion.score_tree import ScoreTree
 from emotion_pipeline.fusion.scores import RULES, svm_inputs, weighted_mean
 from emotion_pipeline.params import (
-    FusionParams,
     ModDropParams,
     RuleParams,
     ScoreTreeParams,
@@ -30,19 +24,11 @@ from emotion_pipeline.params import (
     WeightedMeanParams,
 )
 from emotion_pipeline.temporal.svm import LinearSvm, svm_scores
+from emotion_pipeline.training.model import Model
 
-Row = Sequence[str | int | float]
 Scores = Float[np.ndarray, "n k"]
 NetworkParams = ModDropParams | ScoreTreeParams
-
-
-@dataclass(frozen=True)
-class FusionModel:
-    """What fitting has found: tensors by name, and the rows of history.csv."""
-
-    params: FusionParams
-    tensors: Mapping[str, np.ndarray] = field(default_factory=dict)
-    history: tuple[Row, ...] = ()
+Scaling = Mapping[str, Standardisation | None]
 
 
 class Batch(NamedTuple):
@@ -58,23 +44,7 @@ class Batch(NamedTuple):
         return Batch(descriptors, {m: values[rows] for m, values in self.scores.items()}, self.present[rows])
 
 
-def write_fusion_model(path: Path, model: FusionModel) -> None:
-    """Write a safetensors file that `read_fusion_model` reads back."""
-    described = {"params": model.params.model_dump(mode="json"), "classes": EMOTIONS, "history": model.history}
-    write_model(path, model.tensors, described)
-
-
-def read_fusion_model(path: Path) -> FusionModel:
-    """Return the fusion of a file. Raises UserError for any other file."""
-    tensors, described = read_model(path)
-    try:
-        params = TypeAdapter(FusionParams).validate_python(described["params"])
-        return FusionModel(params, tensors, tuple(map(tuple, described["history"])))
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path}: not a fusion of this pipeline ({error})") from error
-
-
-def fused_scores(model: FusionModel, inputs: Inputs, device: torch.device) -> Scores:
+def fused_scores(model: Model, inputs: Inputs, device: torch.device) -> Scores:
     """Return the scores of every clip, NaN where no model is present; each clip's depend on no other clip."""
     return FUSERS[type(model.params)](model, inputs, device)
 
@@ -87,17 +57,12 @@ def build(params: NetworkParams, widths: Mapping[str, int]) -> ModDropFusion | S
     return ScoreTree(widths, len(EMOTIONS), params.drop_probability, params.dropout, params.hidden)
 
 
-def network_inputs(inputs: Inputs, scaling: Mapping[str, Standardisation], device: torch.device) -> Batch:
+def network_inputs(inputs: Inputs, scaling: Scaling, device: torch.device) -> Batch:
     """Return all clips as a fusion network reads them."""
-
-    def tensor(values: np.ndarray) -> Tensor:
-        return torch.from_numpy(values).to(device)
-
-    return Batch(
-        {m: tensor(standardise(inputs.descriptors[m], scaling[m])) for m in inputs.names},
-        {m: tensor(inputs.scores[:, i]) for i, m in enumerate(inputs.names)},
-        tensor(inputs.present),
-    )
+    tensor = lambda values: torch.from_numpy(values).to(device)  # noqa: E731
+    descriptors = {m: tensor(standardise(inputs.descriptors[m], scaling[m])) for m in inputs.names}
+    scores = {m: tensor(inputs.scores[:, i]) for i, m in enumerate(inputs.names)}
+    return Batch(descriptors, scores, tensor(inputs.present))
 
 
 @contextmanager
@@ -114,31 +79,25 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _by_rule(model: FusionModel, inputs: Inputs, device: torch.device) -> Scores:
-    assert isinstance(model.params, RuleParams)
+def _by_rule(model: Model, inputs: Inputs, device: torch.device) -> Scores:
     return RULES[model.params.method](inputs.scores, inputs.present)
 
 
-def _by_weights(model: FusionModel, inputs: Inputs, device: torch.device) -> Scores:
+def _by_weights(model: Model, inputs: Inputs, device: torch.device) -> Scores:
     return weighted_mean(inputs.scores, inputs.present, model.tensors["weights"])
 
 
-def _by_svm(model: FusionModel, inputs: Inputs, device: torch.device) -> Scores:
-    svm = LinearSvm(model.tensors["weight"], model.tensors["bias"], model.tensors["classes"])
+def _by_svm(model: Model, inputs: Inputs, device: torch.device) -> Scores:
+    svm = LinearSvm.of(model.tensors)
     scores = np.concatenate([svm_scores(svm, row[None]) for row in svm_inputs(inputs.scores, inputs.present)])
     return np.where(inputs.any_model[:, None], scores, np.nan)
 
 
 @one_thread()
-def _by_network(model: FusionModel, inputs: Inputs, device: torch.device) -> Scores:
-    assert isinstance(model.params, NetworkParams)
-    scaling = {
-        m: Standardisation(model.tensors[f"standardise.{m}.mean"], model.tensors[f"standardise.{m}.scale"])
-        for m in inputs.names
-    }
-    network = build(model.params, {m: len(scaling[m].mean) for m in inputs.names})
-    state = {k.removeprefix("model."): torch.from_numpy(v) for k, v in model.tensors.items() if k.startswith("model.")}
-    network.load_state_dict(state)
+def _by_network(model: Model, inputs: Inputs, device: torch.device) -> Scores:
+    scaling = {name: model.scaling(name) for name in inputs.names}
+    network = build(model.params, {name: len(by.mean) for name, by in scaling.items() if by})
+    network.load_state_dict(model.state())
     network.to(device).eval()
     everyone = network_inputs(inputs, scaling, device)
     with torch.no_grad():
@@ -146,7 +105,7 @@ def _by_network(model: FusionModel, inputs: Inputs, device: torch.device) -> Sco
     return torch.cat(rows).cpu().numpy()
 
 
-FUSERS: dict[type[Section], Callable[[FusionModel, Inputs, torch.device], Scores]] = {
+FUSERS: dict[type[Section], Callable[[Model, Inputs, torch.device], Scores]] = {
     RuleParams: _by_rule,
     WeightedMeanParams: _by_weights,
     SvmFusionParams: _by_svm,

@@ -14,12 +14,13 @@ from emotion_pipeline.data.tables import write_rows
 from emotion_pipeline.errors import UserError
 from emotion_pipeline.fusion.fit import Learnt, fit
 from emotion_pipeline.fusion.inputs import Inputs, read_inputs
-from emotion_pipeline.fusion.model import FusionModel, fused_scores, read_fusion_model, write_fusion_model
+from emotion_pipeline.fusion.model import fused_scores
 from emotion_pipeline.params import FusionParams
 from emotion_pipeline.run.fingerprint import code_fingerprint, digest, file_sha256
 from emotion_pipeline.run.keys import input_sha256
 from emotion_pipeline.run.store import made_once
 from emotion_pipeline.training.device import device_of
+from emotion_pipeline.training.model import Model, Run, read_trained, write_trained
 
 log = logging.getLogger(__name__)
 
@@ -86,18 +87,18 @@ def _fit_and_score(job: Job, seed: int, place: str, read: Mapping[str, Path], be
     fit_key = digest(settings)
 
     def fit_now(path: Path, checkpoint: Path) -> None:
-        found = read_fusion_model(before) if before else None
-        write_fusion_model(path, fit(learnt, job.params, seed, device_of(job.device), checkpoint, found))
+        found = read_trained(before) if before else None
+        write_trained(path, fit(learnt, job.params, Run(seed, device_of(job.device), checkpoint), found))
 
     def score_now(path: Path, _: Path) -> None:
-        fused = fused_scores(read_fusion_model(file), inputs, device_of(job.device))
+        fused = fused_scores(read_trained(file), inputs, device_of(job.device))
         write_scores(path, ScoreTable(inputs.clip_ids, fused, inputs.any_model))
 
     made_once(fit_key, file, fit_now, job.out)
     scored = {"model": file_sha256(file), "inputs": {m: input_sha256(f / "scores.h5") for m, f in read.items()}}
     score_key = digest(scored | {"code": code_fingerprint(fused_scores.__module__)})
     made_once(score_key, scores, score_now, job.out)
-    _write_found(read_fusion_model(file), scores.parent)
+    _write_found(read_trained(file), scores.parent)
     return {file: fit_key, scores: score_key}
 
 
@@ -108,7 +109,7 @@ def _learnt(clips: Sequence[Clip], inputs: Inputs) -> Learnt:
     return Learnt(inputs.take(own), (rows[: len(train[0])], train[1]), (rows[len(train[0]) :], val[1]))
 
 
-def _write_found(model: FusionModel, folder: Path) -> None:
+def _write_found(model: Model, folder: Path) -> None:
     """Write what was found, for people: the history of the training, or the weights."""
     if model.history:
         write_rows(folder / "history.csv", model.history)

@@ -13,9 +13,9 @@ from emotion_pipeline.data.scores import ScoreTable, read_scores, seed_folder
 from emotion_pipeline.data.tables import read_table
 from emotion_pipeline.emotions import EMOTIONS
 from emotion_pipeline.errors import UserError
-from emotion_pipeline.faces.gallery import Gallery, read_gallery
 from emotion_pipeline.metrics import predicted_labels
 from emotion_pipeline.params import Params
+from emotion_pipeline.report.gallery import Gallery, read_gallery
 from emotion_pipeline.report.paper import title_of
 
 KINDS = {"temporal": "train_temporal", "fusion": "fuse", "baseline": "train_temporal"}
@@ -147,10 +147,7 @@ def _labelled(clips: Sequence[Clip]) -> tuple[dict[str, np.ndarray], np.ndarray]
 def _model(kind: str, name: str, folder: Path, clips: Sequence[Clip], params: Params) -> Model:
     files = [seed_folder(folder, seed) / "scores.h5" for seed in params.training.seeds]
     if lost := [path for path in files if not path.is_file()]:
-        raise UserError(
-            f"{lost[0]}: no such file: `{folder.parent}` is only partly here;"
-            " `dvc pull train_temporal fuse`, or `dvc repro`"
-        )
+        raise UserError(f"{lost[0]}: no such file: `{folder}` is not here; `dvc pull {folder}`, or `dvc repro`")
     tables = [in_order_of(clips, read_scores(path), path) for path in files]
     learnt_val = kind == "fusion" and params.fusion[name].trained_on == "train_val"
     return Model(kind, name, np.stack([scores for scores, _ in tables]), tables[0][1], learnt_val)

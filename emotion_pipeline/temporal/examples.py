@@ -23,6 +23,11 @@ class Examples:
     mirrored: tuple[np.ndarray, ...] | None = None  # the same of the mirrored faces, where training uses them
 
     @property
+    def width(self) -> int:
+        """Values of a time step."""
+        return self.sequences[0].shape[1]
+
+    @property
     def lengths(self) -> Int[np.ndarray, " n"]:
         """Number of time steps of each sequence."""
         return np.array([len(sequence) for sequence in self.sequences])

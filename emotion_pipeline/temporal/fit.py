@@ -1,66 +1,56 @@
 """Fit one temporal model on the clips of train; the clips of val stop it, or choose its C."""
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
-import torch
 from jaxtyping import Float, Int
 from numpy.random import Generator, default_rng
-from torch import Tensor
+from torch import Tensor, from_numpy
 from torch.nn import functional as F
 
-from emotion_pipeline.data.sequences import Standardisation, bucketed, padded, standardisation_of, standardise
+from emotion_pipeline.data.sequences import bucketed, padded, standardisation_of, standardise
 from emotion_pipeline.params import LstmParams, MlpParams, ModelParams, ScoresParams, SvmParams, TemporalParams
 from emotion_pipeline.temporal.augment import augmented
 from emotion_pipeline.temporal.examples import Examples
-from emotion_pipeline.temporal.model import TemporalModel, build, run
+from emotion_pipeline.temporal.model import FEATURES, build, run
 from emotion_pipeline.temporal.svm import fit_chosen_c
 from emotion_pipeline.training import loop
 from emotion_pipeline.training.loop import Step, adamw, history_rows, seed_torch
+from emotion_pipeline.training.model import Model, Run, network_tensors, scaling_tensors
 
 Batch = tuple[Float[Tensor, "b t d"], Int[Tensor, " b"], Int[Tensor, " b"]]
 """Padded sequences, their lengths, their classes."""
+
+Chosen = int | float | None
 
 DECAYED = {LstmParams: ("final",), MlpParams: ("hidden", "head")}
 """Layers that weight decay touches."""
 
 
-def fit(
-    train: Examples,
-    val: Examples | None,
-    params: TemporalParams,
-    seed: int,
-    device: torch.device,
-    checkpoint: Path | None = None,
-    chosen: int | float | None = None,
-) -> TemporalModel:
-    """Return the model of `params`, fitted.
+def fit(train: Examples, val: Examples | None, params: TemporalParams, how: Run, chosen: Chosen = None) -> Model:
+    """Return the model of `params`, fitted. A pooling has nothing to fit.
 
     Without `val` it is trained for `chosen` epochs, or with C = `chosen`: what was found on val before (see
-    `loop.chosen_on_val`). `checkpoint`: as in `loop.fit`. A pooling has nothing to fit.
+    `loop.chosen_on_val`).
     """
-    return FITTERS[type(params)](train, val, params, seed, device, checkpoint, chosen)
+    return FITTERS[type(params)](train, val, params, how, chosen)
 
 
 def _fit_network(
-    train: Examples,
-    val: Examples | None,
-    params: LstmParams | MlpParams,
-    seed: int,
-    device: torch.device,
-    checkpoint: Path | None,
-    chosen: int | float | None,
-) -> TemporalModel:
-    seed_torch(seed)
-    inputs = train.sequences[0].shape[1]
+    train: Examples, val: Examples | None, params: LstmParams | MlpParams, how: Run, chosen: Chosen
+) -> Model:
+    seed_torch(how.seed)
     wanted = params.standardise if isinstance(params, LstmParams) else True
-    scaling = standardisation_of(train.sequences, inputs) if wanted else None
-    network = build(params, inputs).to(device)
+    scaling = standardisation_of(train.sequences, train.width) if wanted else None
+    network = build(params, train.width).to(how.device)
 
     def batches(examples: Examples, rng: Generator | None = None) -> list[Batch]:
-        cut = bucketed(examples.lengths, params.batch_clips, rng)
-        return [_batch(examples, rows, params, scaling, device, rng) for rows in cut]
+        made = []
+        for rows in bucketed(examples.lengths, params.batch_clips, rng):
+            features, lengths = padded([standardise(s, scaling) for s in _variants(examples, rows, params, rng)])
+            labels = from_numpy(examples.labels[rows])
+            made.append((features.to(how.device), lengths.to(how.device), labels.to(how.device)))
+        return made
 
     def step(batch: Batch, epoch: int) -> Step:
         features, lengths, labels = batch
@@ -71,33 +61,19 @@ def _fit_network(
         network,
         adamw(network, DECAYED[type(params)], params.learning_rate, params.weight_decay),
         step,
-        lambda epoch: batches(train, default_rng((seed, epoch))),
+        lambda epoch: batches(train, default_rng((how.seed, epoch))),
         (lambda: batches(val)) if val else None,
         int(chosen or params.epochs),
         params.patience,
-        checkpoint=checkpoint,
+        checkpoint=how.checkpoint,
     )
-    tensors = {f"model.{key}": value.cpu().numpy() for key, value in network.state_dict().items()}
-    return TemporalModel(params, inputs, tensors | _scaling_tensors(scaling), tuple(history_rows(history)))
-
-
-def _batch(
-    examples: Examples,
-    rows: Int[np.ndarray, " _"],
-    params: LstmParams | MlpParams,
-    scaling: Standardisation | None,
-    device: torch.device,
-    rng: Generator | None,
-) -> Batch:
-    """Return some examples as a batch, with a generator as training sees them."""
-    sequences = [standardise(sequence, scaling) for sequence in _variants(examples, rows, params, rng)]
-    features, lengths = padded(sequences)
-    return features.to(device), lengths.to(device), torch.from_numpy(examples.labels[rows]).to(device)
+    return Model(params, network_tensors(network, {FEATURES: scaling}), tuple(history_rows(history)), train.width)
 
 
 def _variants(
     examples: Examples, rows: Int[np.ndarray, " _"], params: LstmParams | MlpParams, rng: Generator | None
 ) -> Sequence[np.ndarray]:
+    """Return some sequences, with a generator as training sees them."""
     sequences = examples.sequences
     if rng is None or isinstance(params, MlpParams):
         return [sequences[i] for i in rows]
@@ -105,32 +81,19 @@ def _variants(
     return [augmented(sequences[i], mirrored[i], params, params.max_length, rng) for i in rows]
 
 
-def _fit_svm(
-    train: Examples,
-    val: Examples | None,
-    params: SvmParams,
-    seed: int,
-    device: torch.device,
-    checkpoint: Path | None,
-    chosen: int | float | None,
-) -> TemporalModel:
-    inputs = train.sequences[0].shape[1]
-    scaling = standardisation_of(train.sequences, inputs)
+def _fit_svm(train: Examples, val: Examples | None, params: SvmParams, how: Run, chosen: Chosen) -> Model:
+    scaling = standardisation_of(train.sequences, train.width)
     splits = [(standardise(np.concatenate(e.sequences), scaling), e.labels) for e in (train, val or train)]
-    svm, tried = fit_chosen_c(splits[0], splits[1], [chosen] if chosen else params.c, seed)
-    tensors = {"model.weight": svm.weight, "model.bias": svm.bias, "model.classes": svm.classes}
-    return TemporalModel(params, inputs, tensors | _scaling_tensors(scaling), (("c", "val_accuracy"), *tried))
+    svm, tried = fit_chosen_c(splits[0], splits[1], [chosen] if chosen else params.c, how.seed)
+    tensors = svm.tensors() | scaling_tensors({FEATURES: scaling})
+    return Model(params, tensors, (("c", "val_accuracy"), *tried), train.width)
 
 
-def _fit_nothing(train: Examples, val: Examples | None, params: ScoresParams, *_: object) -> TemporalModel:
-    return TemporalModel(params, train.sequences[0].shape[1])
+def _fit_nothing(train: Examples, val: Examples | None, params: ScoresParams, *_: object) -> Model:
+    return Model(params, inputs=train.width)
 
 
-def _scaling_tensors(scaling: Standardisation | None) -> dict[str, np.ndarray]:
-    return {} if scaling is None else {"standardise.mean": scaling.mean, "standardise.scale": scaling.scale}
-
-
-FITTERS: dict[type[ModelParams], Callable[..., TemporalModel]] = {
+FITTERS: dict[type[ModelParams], Callable[..., Model]] = {
     ScoresParams: _fit_nothing,
     LstmParams: _fit_network,
     MlpParams: _fit_network,

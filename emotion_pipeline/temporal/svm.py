@@ -1,6 +1,6 @@
 """The comparison for audio: a linear support vector machine on standardised features."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,15 @@ class LinearSvm:
     weight: Float[np.ndarray, "c d"]
     bias: Float[np.ndarray, " c"]
     classes: Int[np.ndarray, " c"]
+
+    @classmethod
+    def of(cls, tensors: Mapping[str, np.ndarray]) -> "LinearSvm":
+        """Return the machine in the tensors of a trained model."""
+        return cls(*(tensors[f"model.{name}"] for name in ("weight", "bias", "classes")))
+
+    def tensors(self) -> dict[str, np.ndarray]:
+        """Return the machine as tensors of a trained model."""
+        return {"model.weight": self.weight, "model.bias": self.bias, "model.classes": self.classes}
 
 
 def fit_svm(features: Float[np.ndarray, "n d"], labels: Int[np.ndarray, " n"], c: float, seed: int) -> LinearSvm:

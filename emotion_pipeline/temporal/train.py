@@ -22,9 +22,10 @@ from emotion_pipeline.run.keys import input_hashes
 from emotion_pipeline.run.store import made_once
 from emotion_pipeline.temporal.examples import read_examples, read_sequences
 from emotion_pipeline.temporal.fit import fit
-from emotion_pipeline.temporal.model import read_temporal_model, score_clips, write_temporal_model
+from emotion_pipeline.temporal.model import score_clips
 from emotion_pipeline.training.device import device_of
 from emotion_pipeline.training.loop import chosen_on_val
+from emotion_pipeline.training.model import Run, read_trained, write_trained
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +76,7 @@ def train_temporal(
         for seed in seeds:
             keys |= _fit_and_score(job, seed, f"seed_{seed}", None)
             if params.refit:
-                first = read_temporal_model(models / f"seed_{seed}.safetensors")
+                first = read_trained(models / f"seed_{seed}.safetensors")
                 keys |= _fit_and_score(job, seed, f"{REFIT}/seed_{seed}", chosen_on_val(first.history))
     except UserError as error:
         raise UserError(f"train_temporal.{name}: {error}") from error
@@ -94,21 +95,18 @@ def _fit_and_score(job: Job, seed: int, place: str, chosen: int | float | None) 
     scored = {"model": file_sha256(file), "features": job.hashes, "clips": sorted(clip.clip_id for clip in job.clips)}
     score_key = digest(scored | {"code": code_fingerprint(score_clips.__module__)})
     made_once(score_key, folder / "scores.h5", lambda path, _: _score(job, file, path), job.out)
-    if history := read_temporal_model(file).history:
+    if history := read_trained(file).history:
         write_rows(folder / "history.csv", history)
     return {file: fit_key, folder / "scores.h5": score_key}
 
 
 def _fit(job: Job, seed: int, path: Path, checkpoint: Path, chosen: int | float | None) -> None:
     train, val = (read_examples(job.clips, split, job.features, job.params) for split in ("train", "val"))
-    device = device_of(job.device)
-    if chosen is None:
-        model = fit(train, val, job.params, seed, device, checkpoint)
-    else:
-        model = fit(train + val, None, job.params, seed, device, checkpoint, chosen)
-    write_temporal_model(path, model)
+    how = Run(seed, device_of(job.device), checkpoint)
+    learnt, judge = (train, val) if chosen is None else (train + val, None)
+    write_trained(path, fit(learnt, judge, job.params, how, chosen))
 
 
 def _score(job: Job, file: Path, path: Path) -> None:
     sequences = read_sequences((clip.clip_id for clip in job.clips), job.features, job.params)
-    write_scores(path, score_clips(read_temporal_model(file), sequences, device_of(job.device)))
+    write_scores(path, score_clips(read_trained(file), sequences, device_of(job.device)))

@@ -31,7 +31,10 @@ def test_the_subject_is_test_the_next_one_val_and_all_others_train():
     ("clips", "message"),
     [
         (CLIPS, "ingest.test_subject: no clip shows 'eve'; the subjects are ann, bob, cid"),
-        ([*CLIPS, Clip("who", "", "train", "sad", "")], "ingest.test_subject: nobody is named as the subject of clip who"),
+        (
+            [*CLIPS, Clip("who", "", "train", "sad", "")],
+            "ingest.test_subject: nobody is named as the subject of clip who",
+        ),
     ],
 )
 def test_a_fold_that_cannot_be_made_is_refused(clips, message):

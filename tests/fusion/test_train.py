@@ -14,12 +14,13 @@ from emotion_pipeline.errors import UserError
 from emotion_pipeline.fusion.fit import FITTERS
 from emotion_pipeline.fusion.inputs import read_inputs
 from emotion_pipeline.fusion.moddrop import cross_modality_penalty
-from emotion_pipeline.fusion.model import FUSERS, fused_scores, read_fusion_model
+from emotion_pipeline.fusion.model import FUSERS, fused_scores
 from emotion_pipeline.fusion.scores import RULES
 from emotion_pipeline.fusion.train import fuse as train_fusion
 from emotion_pipeline.metrics import split_metrics
 from emotion_pipeline.params import FusionParams, Params, RuleParams
 from emotion_pipeline.training.loop import chosen_on_val
+from emotion_pipeline.training.model import read_trained
 
 ENTRIES = {
     **{name: name for name in ("majority", "mean", "max", "svm", "weighted_mean")},
@@ -154,7 +155,7 @@ def test_an_absent_model_is_never_read(method, clips, temporal, fusions, tmp_pat
 @pytest.mark.parametrize("method", METHODS)
 def test_a_model_file_gives_every_clip_its_scores_alone(method, clips, temporal, fusions, tmp_path):
     folder = fuse(method, clips, temporal, fusions, tmp_path)
-    model, table = read_fusion_model(model_file(folder)), read_scores(folder / "scores.h5")
+    model, table = read_trained(model_file(folder)), read_scores(folder / "scores.h5")
     read = read_inputs({m: seed_folder(temporal / m, SEED) for m in MODELS}, [c.clip_id for c in clips])
     for row in (0, 40, 100):
         alone = fused_scores(model, read.take(np.array([row])), torch.device("cpu"))
@@ -199,7 +200,7 @@ def test_missing_model_says_what_to_run(clips, temporal, fusions, tmp_path):
     with pytest.raises(
         UserError, match=r"fusion\.mean: .*vgg_lstm/seed_1/scores\.h5: .*dvc repro train_temporal@vgg_lstm"
     ):
-        fuse("mean", clips, tmp_path / "train_temporal", params, tmp_path / "out")
+        fuse("mean", clips, tmp_path / "train_temporal", fusions, tmp_path / "out")
 
 
 def test_other_clips_than_the_manifest(clips, temporal, fusions, tmp_path):
@@ -247,7 +248,7 @@ def test_what_was_found_on_val_is_used_for_models_that_have_learnt_val(method, c
     """The refitted members know val by heart; the weights, machine or epochs are those found with the others."""
     after = fuse(method, clips, temporal, fusions, tmp_path, trained_on="train_val")
     places = (tmp_path / "models/train/seed_1.safetensors", tmp_path / "models/seed_1.safetensors")
-    first, second = map(read_fusion_model, places)
+    first, second = map(read_trained, places)
     if method in NETWORKS:
         header, *epochs = second.history
         assert len(epochs) == chosen_on_val(first.history)

@@ -17,10 +17,11 @@ from emotion_pipeline.metrics import split_metrics
 from emotion_pipeline.temporal.examples import read_sequences
 from emotion_pipeline.temporal.fit import FITTERS
 from emotion_pipeline.temporal.lstm import LSTMClassifier
-from emotion_pipeline.temporal.model import SCORERS, read_temporal_model, score_clips
+from emotion_pipeline.temporal.model import SCORERS, score_clips
 from emotion_pipeline.temporal.svm import fit_chosen_c, fit_svm, svm_scores
 from emotion_pipeline.temporal.train import train_temporal
 from emotion_pipeline.training.loop import chosen_on_val
+from emotion_pipeline.training.model import read_trained
 
 from .conftest import FAILED, LONG, NO_FACE, WIDTH
 
@@ -86,7 +87,7 @@ def test_another_seed_gives_another_model(name, clips, features, small, tmp_path
 @pytest.mark.parametrize("name", MODELS)
 def test_a_refitted_model_learns_the_clips_of_val_with_what_was_found_on_them(name, clips, features, small, tmp_path):
     train(name, clips, features, small, tmp_path, refit=True)
-    first, second = (read_temporal_model(tmp_path / "models" / place / "seed_1.safetensors") for place in ("", REFIT))
+    first, second = (read_trained(tmp_path / "models" / place / "seed_1.safetensors") for place in ("", REFIT))
     if name not in FITTED:
         assert second == first
         return
@@ -98,7 +99,7 @@ def test_a_refitted_model_learns_the_clips_of_val_with_what_was_found_on_them(na
         assert all(np.isnan(row[header.index("val_loss")]) for row in rows)
     others = [replace(c, label="disgust" if "happy" in c.clip_id and c.split == "val" else c.label) for c in clips]
     train(name, others, features, small, tmp_path / "others", refit=True)
-    third = read_temporal_model(tmp_path / "others/models" / REFIT / "seed_1.safetensors")
+    third = read_trained(tmp_path / "others/models" / REFIT / "seed_1.safetensors")
     assert any((third.tensors[key] != value).any() for key, value in second.tensors.items())
 
 
@@ -142,7 +143,7 @@ def test_a_clip_that_is_no_training_clip_trains_nothing_and_changes_no_other_cli
 @pytest.mark.parametrize("name", MODELS)
 def test_a_model_file_gives_every_clip_its_scores_alone(name, clips, features, small, tmp_path):
     folder = train(name, clips, features, small, tmp_path)
-    model, table = read_temporal_model(model_file(folder)), read_scores(folder / "scores.h5")
+    model, table = read_trained(model_file(folder)), read_scores(folder / "scores.h5")
     for clip_id in (LONG, "val_happy_0", "zz_2"):
         read = read_sequences([clip_id], features / small[name].features, model.params)
         alone, row = score_clips(model, read, torch.device("cpu")), rows_of(table, [clip_id])
@@ -152,7 +153,7 @@ def test_a_model_file_gives_every_clip_its_scores_alone(name, clips, features, s
 
 
 def test_features_of_another_width_are_refused(clips, features, small, tmp_path):
-    model = read_temporal_model(model_file(train("audio_mlp", clips, features, small, tmp_path)))
+    model = read_trained(model_file(train("audio_mlp", clips, features, small, tmp_path)))
     read = replace(read_sequences([LONG], features / "extract_audio", model.params), width=5)
     with pytest.raises(UserError, match="the features have 5 values a step, the model was trained on 12"):
         score_clips(model, read, torch.device("cpu"))
@@ -162,7 +163,7 @@ def test_features_of_another_width_are_refused(clips, features, small, tmp_path)
 def test_another_file_is_no_model(content, tmp_path):
     (tmp_path / "seed_1.safetensors").write_bytes(content)
     with pytest.raises(UserError, match=r"seed_1\.safetensors"):
-        read_temporal_model(tmp_path / "seed_1.safetensors")
+        read_trained(tmp_path / "seed_1.safetensors")
 
 
 def test_failed_clips_of_the_features_stand_beside_the_scores(clips, features, small, tmp_path):
@@ -193,7 +194,7 @@ def test_the_model_file_is_enough_to_repeat_the_scores(clips, features, small, t
     params = description["params"]
     lstm = LSTMClassifier(description["inputs"], params["hidden"], params["descriptor"], len(description["classes"]))
     lstm.load_state_dict({k[6:]: torch.from_numpy(v) for k, v in tensors.items() if k.startswith("model.")})
-    by = Standardisation(tensors["standardise.mean"], tensors["standardise.scale"])
+    by = Standardisation(tensors["standardise.features.mean"], tensors["standardise.features.scale"])
     table = read_scores(out / "scores.h5")
     for clip_id in (LONG, "val_happy_0", "zz_2"):  # each alone, in a batch of its own
         array = load_sequences(features / "extract_vgg", [clip_id], max_length=params["max_length"]).arrays[0]
@@ -208,8 +209,8 @@ def test_standardisation_is_measured_on_train_alone(clips, features, small, tmp_
     ids = [c.clip_id for c in clips if c.split == "train"]
     frames = np.concatenate(load_sequences(features / "extract_vgg", ids, max_length=15).arrays)
     tensors, _ = read_model(model_file(out))
-    np.testing.assert_allclose(tensors["standardise.mean"], frames.mean(axis=0), atol=1e-5)
-    np.testing.assert_allclose(tensors["standardise.scale"], frames.std(axis=0), atol=1e-5)
+    np.testing.assert_allclose(tensors["standardise.features.mean"], frames.mean(axis=0), atol=1e-5)
+    np.testing.assert_allclose(tensors["standardise.features.scale"], frames.std(axis=0), atol=1e-5)
     out = train("vgg_lstm", clips, features, small, tmp_path / "raw", standardise=False)
     assert not any(k.startswith("standardise") for k in read_model(model_file(out))[0])
 
