@@ -6,8 +6,10 @@ import random
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import chdir
 from functools import partial
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 
@@ -29,7 +31,7 @@ NAMES = [f"clip_{k}" for k in range(5)]
 
 
 def attack(folder: Path, quick: bool) -> Iterator[Tally]:
-    yield from _attack_stages(folder / "stages", tries=2 if quick else 100)
+    yield from _attack_stages(folder / "stages", tries=4 if quick else 100)
     if not quick:
         yield from _attack_clone(folder / "team", tries=10)
 
@@ -83,15 +85,8 @@ def _attack_stages(root: Path, tries: int) -> Iterator[Tally]:
         (root / f"{name}.txt").write_text(str(k))
     write_manifest(ingest / "clips.csv", [Clip(name, f"{name}.txt", "train", "happy", "") for name in NAMES])
     write_failures(ingest, {})
-    before, variable = Path.cwd(), os.environ.get("EMOTION_PIPELINE_STORE")
-    os.chdir(root)
-    os.environ["EMOTION_PIPELINE_STORE"] = str(root / "store")
-    try:
+    with chdir(root), patch.dict(os.environ, EMOTION_PIPELINE_STORE=str(root / "store")):
         yield from _attack_in_place(root, tries)
-    finally:
-        os.chdir(before)
-        os.environ.pop("EMOTION_PIPELINE_STORE")
-        os.environ |= {"EMOTION_PIPELINE_STORE": variable} if variable else {}
 
 
 def _attack_in_place(root: Path, tries: int) -> Iterator[Tally]:
