@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 from multiprocessing import active_children, parent_process
+from pathlib import Path
 from typing import NoReturn
 
 MESSAGE = "interrupted: what was finished is kept, and the next run goes on from there\n"
@@ -43,10 +44,12 @@ def _is_orphan() -> bool:
 def _interrupted(*_: object) -> None:
     """End this process and its workers at once; every file is written whole or not at all.
 
-    An exception instead could be caught somewhere, or wait for a worker.
+    An exception instead could be caught somewhere, or wait for a worker. The kernel also lists a worker whose start
+    was interrupted, which multiprocessing does not know yet.
     """
-    for child in active_children():
-        child.kill()
+    listed = Path(f"/proc/self/task/{os.getpid()}/children")
+    for child in listed.read_text().split() if listed.exists() else [str(child.pid) for child in active_children()]:
+        os.kill(int(child), signal.SIGKILL)
     os.write(1, MESSAGE.encode())
     os._exit(INTERRUPTED)
 
