@@ -2,8 +2,8 @@
 
 Each worker has its own pipe to the main process and shares nothing with the others: no queue, no lock, no thread.
 A worker can therefore die at any moment, also while it starts or sends a result: its pipe ends, and the main process
-notices. Common pools (pebble, loky, concurrent.futures) share a queue between all workers; one that is killed while it
-holds the queue's lock stops them all.
+notices. The pools of libraries (pebble, loky, concurrent.futures) have one queue for all workers: when one is killed,
+the whole pool breaks, or hangs.
 """
 
 import os
