@@ -196,9 +196,9 @@ def workers_of(run: psutil.Process) -> list[psutil.Process]:
     return children(run, "spawn_main")
 
 
-def waited_for(run: psutil.Process, what: str, count: int) -> list[psutil.Process]:
+def waited_for(run: psutil.Popen, what: str, count: int) -> list[psutil.Process]:
     while len(found := children(run, what)) < count:
-        assert run.is_running()
+        assert run.poll() is None
         time.sleep(0.005)
     return found
 
