@@ -179,7 +179,7 @@ def stage(folder: Path, count: int) -> Iterator[psutil.Popen]:
         try:
             yield run
         finally:
-            with suppress(ProcessLookupError):
+            if run.poll() is None:
                 os.killpg(run.pid, signal.SIGKILL)
 
 
@@ -199,7 +199,7 @@ def workers_of(run: psutil.Process) -> list[psutil.Process]:
 def waited_for(run: psutil.Popen, what: str, count: int) -> list[psutil.Process]:
     while len(found := children(run, what)) < count:
         assert run.poll() is None
-        time.sleep(0.005)
+        time.sleep(0.02)
     return found
 
 
@@ -215,7 +215,7 @@ def kill_in_turn(folder: Path, kills: Sequence[tuple[float, signal.Signals]]) ->
         seen = {*waited_for(run, "spawn_main", 2)[1:]}
         for moment, sign in kills:
             while run.poll() is None and not (new := {*workers_of(run)} - seen):
-                time.sleep(0.005)
+                time.sleep(0.02)
             time.sleep(moment)
             for worker in new:
                 with suppress(psutil.NoSuchProcess):  # the stage has ended
