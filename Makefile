@@ -9,6 +9,7 @@ export PATH := $(abspath $(VENV))/bin:$(PATH)
 repro: $(VENV)/installed
 	git rev-parse --git-dir >/dev/null 2>&1 || dvc config --local core.no_scm true
 	@find .dvc/tmp -name rwlock -empty -delete 2>/dev/null || true  # so a killed DVC can leave it: no command starts then
+	@python -m emotion_pipeline.run.dvclock  # so a killed DVC can leave dvc.lock cut off: no command starts then
 	dvc repro
 	dvc status --quiet  # DVC ends well even where its cache ran out of disk; this does not
 	@echo "Done: open reports/report.html"

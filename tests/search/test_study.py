@@ -1,11 +1,13 @@
 """Trials by real processes, killed and gone on with."""
 
 import csv
+import fcntl
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 
@@ -18,7 +20,7 @@ from emotion_pipeline.data.artifact import Artifact, write_artifact
 from emotion_pipeline.data.manifest import write_manifest
 from emotion_pipeline.data.scores import seed_folder
 from emotion_pipeline.errors import UserError
-from emotion_pipeline.run.disk import store_folder
+from emotion_pipeline.run.disk import locked, store_folder
 from emotion_pipeline.run.prune import prune
 from emotion_pipeline.search.output import write_search
 from emotion_pipeline.search.study import open_study, run_search
@@ -95,7 +97,7 @@ def test_two_workers_search_a_whole_grid_and_keep_scores_but_no_network(search, 
         out = trial_folder(folder, trial.user_attrs["point"])
         scores = seed_folder(out, search.seed)
         assert judged(search, scores) == (trial.value, trial.user_attrs["val_nll"])
-        names += [out.with_suffix(".lock"), scores / "history.csv", scores / "scores.h5"]
+        names += [out.with_suffix(".lock"), out / "failures.csv", scores / "history.csv", scores / "scores.h5"]
     assert sorted(kept) == sorted(names)  # nothing that a stage would take over
     left = store_folder() / "results" / "aa" / ".left_by_a_killed_run"
     left.parent.mkdir(parents=True)
@@ -118,9 +120,19 @@ def test_the_point_of_a_killed_worker_is_tried_again_and_no_finished_one(search)
 def test_a_point_that_another_command_tries_is_waited_for(search):
     lock = trial_folder(search.folder(), 1).with_suffix(".lock")
     lock.parent.mkdir(parents=True)
-    with subprocess.Popen(["flock", str(lock), "sh", "-c", "echo; sleep 6"], stdout=subprocess.PIPE) as holder:
-        holder.stdout.readline()  # the lock is held
-        assert points_of(run_search(search, 3, 1, right)) == [0, 1, 2]
+    held = threading.Event()
+
+    def hold_until_the_others_are_tried() -> None:
+        with locked(lock, fcntl.LOCK_EX):
+            held.set()
+            while len(tried(search)) < 2:
+                time.sleep(0.05)
+
+    holder = threading.Thread(target=hold_until_the_others_are_tried)
+    holder.start()
+    held.wait()
+    assert points_of(run_search(search, 3, 1, right)) == [0, 1, 2]
+    holder.join()
     assert tried(search) == [0, 2, 1]
 
 
@@ -156,7 +168,7 @@ def test_ctrl_c_ends_with_a_message_and_loses_nothing(search, tmp_path):
     command = subprocess.Popen(
         line, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(REPOSITORY)}, text=True, stdout=-1, process_group=0
     )
-    while len(list(store_folder().glob("search/*/trials/*.store"))) < 2:
+    while len({file.parents[1] for file in store_folder().glob("search/*/trials/*.store/checkpoints/*")}) < 2:
         assert command.poll() is None
         time.sleep(0.1)
     os.killpg(command.pid, signal.SIGINT)
@@ -166,7 +178,8 @@ def test_ctrl_c_ends_with_a_message_and_loses_nothing(search, tmp_path):
         wait_for_the_end_of(command.pid)
     (folder,) = store_folder().glob("search/*")
     assert open_study(folder).get_trials() == []
-    assert len(list(folder.glob("trials/*.store/checkpoints/*"))) == 2  # from which the same command goes on
+    begun = {file.parents[1] for file in folder.glob("trials/*.store/checkpoints/*")}
+    assert len(begun) == 2  # from which the same command goes on
 
 
 def test_the_number_of_workers_changes_no_byte(search, tmp_path, monkeypatch):
