@@ -35,7 +35,8 @@ def path_in_data(path: Path) -> str:
 
 def keys_file_of(out: Path) -> Path:
     """Return the file of keys of the stage that writes the folder `out`."""
-    return Path(f"{(data_folder(out) or out.parent) / 'keys' / path_in_data(out)}.json")
+    name = path_in_data(out)
+    return Path(f"{data_folder(out)}/keys/{name}.json")
 
 
 def note_keys(out: Path, module: str, keys: Mapping[str, str], sha256: Mapping[str, str]) -> None:
