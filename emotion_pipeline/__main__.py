@@ -4,6 +4,7 @@ import argparse
 import json
 import logging
 import sys
+from dataclasses import asdict
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -99,7 +100,7 @@ def _status(arguments: argparse.Namespace) -> None:
     from emotion_pipeline.audit import stages, status
 
     found = status.status(stages.read_stages(), load_params())
-    print(status.as_json(found) if arguments.json else status.as_table(found))
+    print(json.dumps([asdict(s) for s in found], indent=1) if arguments.json else status.as_table(found))
 
 
 def _verify(arguments: argparse.Namespace) -> None:
@@ -109,8 +110,7 @@ def _verify(arguments: argparse.Namespace) -> None:
     if arguments.remove:
         remove(damaged)
     if arguments.json:
-        rows = [{"path": str(d.path), "what": d.what, "remedy": d.remedy} for d in damaged]
-        print(json.dumps({"read": counts, "damaged": rows}, indent=1))
+        print(json.dumps({"read": counts, "damaged": [asdict(damage) for damage in damaged]}, indent=1))
     else:
         print(f"read: {', '.join(f'{count} files of {kind}' for kind, count in counts.items())}")
         print("\n".join([*map(str, damaged), f"{len(damaged)} damaged{', removed' if arguments.remove else ''}"]))
@@ -120,9 +120,8 @@ def _verify(arguments: argparse.Namespace) -> None:
 def _failures(arguments: argparse.Namespace) -> None:
     from emotion_pipeline.audit import failures, stages
 
-    order = [out.name for stage in stages.read_stages() for out in stage.outs if out.parent == DATA]
-    found = failures.list_failures(DATA, order)
-    print(failures.as_json(found) if arguments.json else failures.as_text(found))
+    rows = failures.list_failures(DATA, [out for stage in stages.read_stages() for out in stage.outs])
+    print(json.dumps(rows, indent=1) if arguments.json else failures.as_text(rows))
 
 
 def _explain(arguments: argparse.Namespace) -> None:
