@@ -110,10 +110,11 @@ def _verify(arguments: argparse.Namespace) -> None:
     if arguments.remove:
         remove(damaged)
     if arguments.json:
-        print(json.dumps({"read": counts, "damaged": [asdict(damage) for damage in damaged]}, indent=1))
+        print(json.dumps({"read": counts, "damaged": damaged}, indent=1))
     else:
+        lines = ["{path}: {what}; {remedy}".format(**row) for row in damaged]
         print(f"read: {', '.join(f'{count} files of {kind}' for kind, count in counts.items())}")
-        print("\n".join([*map(str, damaged), f"{len(damaged)} damaged{', removed' if arguments.remove else ''}"]))
+        print("\n".join([*lines, f"{len(damaged)} damaged{', removed' if arguments.remove else ''}"]))
     sys.exit(bool(damaged))
 
 

@@ -124,11 +124,11 @@ def _as_recorded(path: Path, record: Mapping[str, Any]) -> bool:
 
 def _commit() -> str:
     """Return the commit that recorded dvc.lock as it is; empty where it has changes that no commit has."""
-    dirty = subprocess.run(["git", "status", "--porcelain", "dvc.lock"], capture_output=True, text=True, check=False)
-    if dirty.returncode or dirty.stdout.strip():
-        return ""
-    log = ["git", "log", "-1", "--format=%H", "--", "dvc.lock"]
-    return subprocess.run(log, capture_output=True, text=True, check=False).stdout.strip()
+    status, log = (
+        subprocess.run(["git", *words, "dvc.lock"], capture_output=True, text=True, check=False)
+        for words in (["status", "--porcelain"], ["log", "-1", "--format=%H", "--"])
+    )
+    return "" if status.returncode or status.stdout.strip() else log.stdout.strip()
 
 
 def as_text(result: Mapping[str, Any]) -> str:

@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -25,18 +25,6 @@ READ_BY_MODELS = ("features", "scores", "descriptor")
 
 
 @dataclass(frozen=True)
-class Damage:
-    """A damaged file, what is wrong with it, and what to do."""
-
-    path: str
-    what: str
-    remedy: str
-
-    def __str__(self) -> str:
-        return f"{self.path}: {self.what}; {self.remedy}"
-
-
-@dataclass(frozen=True)
 class Check:
     """A file of some kind, a function that returns what is wrong with it ("": nothing), and what to do then."""
 
@@ -46,21 +34,21 @@ class Check:
     remedy: str
 
 
-def verify() -> tuple[dict[str, int], list[Damage]]:
-    """Return the number of files read by kind, and the damaged ones, sorted by path. Change nothing."""
+def verify() -> tuple[dict[str, int], list[dict[str, str]]]:
+    """Return the number of files read by kind, and `path`, `what` and `remedy` of the damaged ones, sorted by path."""
     checks = [*_outputs(), *_noted(), *_store(), *_cache()]
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         problems = pool.map(lambda check: check.problem(check.path), checks)
-    found: dict[Path, Damage] = {}
-    for check, problem in zip(checks, problems, strict=True):
-        if problem:
-            found.setdefault(check.path, Damage(str(check.path), problem, check.remedy))
-    return Counter(check.kind for check in checks), [found[path] for path in sorted(found)]
+    damaged: dict[Path, dict[str, str]] = {}
+    for check, what in zip(checks, problems, strict=True):
+        if what:
+            damaged.setdefault(check.path, {"path": str(check.path), "what": what, "remedy": check.remedy})
+    return Counter(check.kind for check in checks), [damaged[path] for path in sorted(damaged)]
 
 
-def remove(damaged: Iterable[Damage]) -> None:
+def remove(damaged: Iterable[Mapping[str, str]]) -> None:
     """Remove damaged files, so that they are made or pulled again."""
-    for path in (Path(damage.path) for damage in damaged):
+    for path in (Path(row["path"]) for row in damaged):
         path.unlink(missing_ok=True)
         if store_folder() in path.parents:
             path.with_suffix(".sha256").unlink(missing_ok=True)  # perhaps it is what is damaged

@@ -86,12 +86,9 @@ class Sources:
 def kinds_of(params: Params) -> dict[str, str]:
     """Return every model of params.yaml by name and its kind, in the order shown."""
     baselines = {name: model.model in ("scores", "svm") for name, model in params.train_temporal.items()}
-    names = {
-        "temporal": [name for name, baseline in baselines.items() if not baseline],
-        "fusion": list(params.fusion),
-        "baseline": [name for name, baseline in baselines.items() if baseline],
-    }
-    return {name: kind for kind in KINDS for name in names[kind]}
+    kinds = {name: "baseline" if baseline else "temporal" for name, baseline in baselines.items()}
+    kinds |= dict.fromkeys(params.fusion, "fusion")
+    return dict(sorted(kinds.items(), key=lambda item: list(KINDS).index(item[1])))
 
 
 def read_sources(data: Path, params: Params) -> Sources:

@@ -133,10 +133,10 @@ def class_counts(sources: Sources) -> list[Row]:
 def paper_table(number: int, rows: Sequence[Row]) -> list[Row]:
     """Return table 2, 3, 4 or 5: a row per model and split, as in `accuracies`, beside the paper's accuracy on AFEW."""
     table: list[Row] = []
-    for name, (val, test) in paper.ROWS[number].items():
+    for name, (title, val, test) in paper.ROWS[number].items():
         theirs = {"val": val, "test": test}
         own = [row for row in rows if row["model"] == name and row["split"] in theirs]
-        table += [row | {"title": paper.title_of(name), "paper": theirs[str(row["split"])]} for row in own]
+        table += [row | {"title": title, "paper": theirs[str(row["split"])]} for row in own]
     return [{column: row[column] for column in COLUMNS} for row in table]
 
 
