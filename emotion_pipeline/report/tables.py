@@ -9,14 +9,7 @@ from numpy.random import default_rng
 
 from emotion_pipeline.data.manifest import SPLITS
 from emotion_pipeline.emotions import EMOTIONS
-from emotion_pipeline.metrics import (
-    NO_PREDICTION,
-    accuracy,
-    bootstrap_interval,
-    mcnemar,
-    split_metrics,
-    uar,
-)
+from emotion_pipeline.metrics import NO_PREDICTION, accuracy, bootstrap_interval, mcnemar, split_metrics, uar
 from emotion_pipeline.params import EvaluateParams
 from emotion_pipeline.report import paper
 from emotion_pipeline.report.sources import KINDS, Model, Row, Sources
@@ -27,8 +20,7 @@ ABSENT = "none"
 DIGITS = 6
 
 COLUMNS = ("model", "title", "split", "accuracy", "sd", "low", "high", "n", "accuracy_present", "n_present", "paper")
-"""Of the paper's tables 2 to 5."""
-
+"""Columns of the paper's tables 2 to 5."""
 
 COMPARED = ("first", "second", "only_first", "only_second", "p", "lowest", "highest")
 """Columns of the comparison of two fusions."""
@@ -63,15 +55,10 @@ def over_seeds(
 
     `low` and `high` are the accuracy's 95 % interval over the clips. All models are judged on the same draws of clips.
     """
-    seeds = [accuracy(truth, one) for one in predicted]
     low, high = bootstrap_interval(truth, predicted, accuracy, params.bootstrap_samples, default_rng(params.seed))
-    return {
-        "accuracy": accuracy(truth, predicted),
-        "sd": float(np.std(seeds, ddof=1)) if len(seeds) > 1 else 0.0,
-        "low": low,
-        "high": high,
-        "uar": uar(truth, predicted),
-    }
+    seeds = [accuracy(truth, one) for one in predicted]
+    sd = float(np.std(seeds, ddof=1)) if len(seeds) > 1 else 0.0
+    return {"accuracy": accuracy(truth, predicted), "sd": sd, "low": low, "high": high, "uar": uar(truth, predicted)}
 
 
 def metrics_tree(rows: Iterable[Row]) -> dict[str, dict[str, dict[str, Row]]]:
@@ -85,16 +72,11 @@ def metrics_tree(rows: Iterable[Row]) -> dict[str, dict[str, dict[str, Row]]]:
 
 def answers(sources: Sources, model: Model) -> list[Row]:
     """Return actual and predicted class of every labelled clip of the reported split, for each seed in turn."""
+    clips = [(i, sources.clips[i]) for i in sources.rows[sources.reported]]
     return [
-        {
-            "clip_id": sources.clips[i].clip_id,
-            "split": sources.reported,
-            "run": run,
-            "actual": sources.clips[i].label,
-            "predicted": class_name(predicted[i]),
-        }
+        Row(clip_id=clip.clip_id, split=clip.split, run=run, actual=clip.label, predicted=class_name(predicted[i]))
         for run, predicted in enumerate(model.predicted)
-        for i in sources.rows[sources.reported]
+        for i, clip in clips
     ]
 
 
@@ -192,14 +174,6 @@ def best(rows: Iterable[Row], split: str, kinds: Sequence[str] = tuple(KINDS)) -
     chosen = [row for row in rows if row["split"] == split and row["kind"] in kinds]
     top = max((float(row["accuracy"] or 0) for row in chosen), default=0)
     return [row for row in chosen if row["accuracy"] == top]
-
-
-def failure_counts(failures: Iterable[Row]) -> dict[str, Counter[str]]:
-    """Return how many clips were listed for which reason, by stage."""
-    counts: dict[str, Counter[str]] = {}
-    for row in failures:
-        counts.setdefault(str(row["stage"]), Counter())[str(row["reason"])] += 1
-    return counts
 
 
 def failures_by_clip(failures: Iterable[Row]) -> list[tuple[str, str, str, list[str]]]:
