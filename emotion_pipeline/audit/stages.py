@@ -15,6 +15,7 @@ import yaml
 from emotion_pipeline.errors import UserError
 from emotion_pipeline.params import Params
 from emotion_pipeline.run.clipwork import ClipWork
+from emotion_pipeline.run.dvclock import mend_lock
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ def read_stages() -> list[Stage]:
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
+    mend_lock()
     try:
         with Repo() as repository:
             changed, graph = repository.status(), repository.index.graph
@@ -77,6 +79,7 @@ def _reasons(entries: list[Any]) -> Iterator[str]:
 
 def read_lock() -> dict[str, dict[str, Any]]:
     """Return the record of every stage in dvc.lock. Raises UserError where there is none."""
+    mend_lock()
     try:
         return yaml.safe_load(Path("dvc.lock").read_text(encoding="utf-8"))["stages"]
     except FileNotFoundError:
