@@ -13,8 +13,8 @@ from emotion_pipeline.errors import ClipError, UserError
 
 
 def record(cmd: str, deps: list[str], out: str, **params: object) -> dict:
-    files = [{"path": dep, "md5": "0"} for dep in deps]
-    return {"cmd": cmd, "deps": files, "params": {"params.yaml": params}, "outs": [{"path": out, "md5": "0"}]}
+    ins, outs = ([{"path": path, "md5": "0" * 32} for path in paths] for paths in (deps, [out]))
+    return {"cmd": cmd, "deps": ins, "params": {"params.yaml": params}, "outs": outs}
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def repository(tmp_path, monkeypatch):
         "evaluate": record("exec evaluate", ["data/fuse"], "reports/metrics.json"),
         "old": record("exec old", ["data/old/x"], "data/old"),
     }
-    (tmp_path / "dvc.lock").write_text(yaml.safe_dump({"stages": stages}))
+    (tmp_path / "dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": stages}))
     (tmp_path / "reports").mkdir()
     tree = {"fusion": {name: {"test": {"accuracy": 0.5, "n": 4}} for name in ("mean", "max")}}
     (tmp_path / "reports/metrics.json").write_text(json.dumps(tree))
