@@ -3,15 +3,14 @@
 import json
 import subprocess
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
+from functools import partial
 from graphlib import TopologicalSorter
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from textwrap import indent
+from textwrap import fill
 from typing import Any
-
-import yaml
 
 from emotion_pipeline.audit.stages import read_lock
 from emotion_pipeline.audit.verify import md5_of
@@ -132,7 +131,7 @@ def _commit() -> str:
 
 
 def as_text(result: Mapping[str, Any]) -> str:
-    """Return the result as lines to read; parameters as YAML."""
+    """Return the result as lines to read."""
     lines = [f"{result['file']}" + (f": {result['number']} = {result['value']}" if "number" in result else "")]
     if not result["as_in_dvc_lock"]:
         lines.append("CHANGED since the stage wrote it: what follows explains another file; run `dvc repro`")
@@ -146,12 +145,22 @@ def as_text(result: Mapping[str, Any]) -> str:
     ]
     for name, stage in result["stages"].items():
         lines += ["", f"{name}: {stage['command'].removeprefix('exec ')}"]
-        if stage["params"]:
-            text = yaml.safe_dump(stage["params"], width=100, default_flow_style=None, sort_keys=False)
-            lines.append(indent(text.rstrip(), "  "))
+        lines += [_wrapped(f"{key}: {json.dumps(value)}") for key, value in _entries(stage["params"])]
         if stage["made_by"]:
-            lines.append(f"  code {stage['made_by']['code'][:16]}; {_versions(stage['made_by']['versions'])}")
+            lines.append(_wrapped(f"code {stage['made_by']['code'][:16]}; {_versions(stage['made_by']['versions'])}"))
     return "\n".join(lines)
+
+
+_wrapped = partial(fill, width=118, initial_indent="  ", subsequent_indent=6 * " ", break_on_hyphens=False)
+
+
+def _entries(section: Mapping[str, Any], name: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the parameters by dotted name, those of one model or network together."""
+    for key, value in section.items():
+        if isinstance(value, dict) and any(isinstance(part, dict) for part in value.values()):
+            yield from _entries(value, f"{name}{key}.")
+        else:
+            yield f"{name}{key}", value
 
 
 def _versions(versions: Mapping[str, str]) -> str:
