@@ -3,6 +3,7 @@
 import json
 import logging
 import sys
+from dataclasses import asdict
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated
@@ -49,7 +50,7 @@ def status(as_json: Json = False) -> None:
     from emotion_pipeline.audit import stages, status
 
     found = status.status(stages.read_stages(), load_params())
-    print(status.as_json(found) if as_json else status.as_table(found))
+    print(json.dumps([asdict(row) for row in found], indent=1) if as_json else status.as_table(found))
 
 
 @app.command()
@@ -64,11 +65,11 @@ def verify(
     if remove:
         verify.remove(damaged)
     if as_json:
-        rows = [{"path": str(d.path), "what": d.what, "remedy": d.remedy} for d in damaged]
-        print(json.dumps({"read": counts, "damaged": rows}, indent=1))
+        print(json.dumps({"read": counts, "damaged": damaged}, indent=1))
     else:
+        lines = ["{path}: {what}; {remedy}".format(**row) for row in damaged]
         print(f"read: {', '.join(f'{count} files of {kind}' for kind, count in counts.items())}")
-        print("\n".join([*map(str, damaged), f"{len(damaged)} damaged{', removed' if remove else ''}"]))
+        print("\n".join([*lines, f"{len(damaged)} damaged{', removed' if remove else ''}"]))
     raise SystemExit(bool(damaged))
 
 
@@ -77,9 +78,8 @@ def failures(as_json: Json = False) -> None:
     """List the clips that a stage could not use, with the reasons."""
     from emotion_pipeline.audit import failures, stages
 
-    order = [out.name for stage in stages.read_stages() for out in stage.outs if out.parent == DATA]
-    found = failures.list_failures(DATA, order)
-    print(failures.as_json(found) if as_json else failures.as_text(found))
+    rows = failures.list_failures(DATA, [out for stage in stages.read_stages() for out in stage.outs])
+    print(json.dumps(rows, indent=1) if as_json else failures.as_text(rows))
 
 
 @app.command()

@@ -1,6 +1,6 @@
-"""Three ways into the features that the stages left, for programs of one's own: NumPy, pandas, torch.
+"""Read the features that the stages wrote, from your own programs: as NumPy, pandas or torch.
 
-`folder` is that of a stage (`data/extract_vgg`), `dataset` what is read of its files: `features`, `scores`,
+`folder` is that of a stage (`data/extract_vgg`), `dataset` names what is read from its files: `features`, `scores`,
 `overlap_8/features` ... A clip that lacks the modality has length 0.
 """
 
@@ -20,12 +20,12 @@ from emotion_pipeline.errors import UserError
 
 
 def clip_array(folder: Path | str, clip_id: str, dataset: str = "features") -> Float[np.ndarray, "t d"]:
-    """One clip: float32 (t, d), t frames, windows, or 1 for sound. Raises UserError for a clip that is not there."""
+    """Return one clip, float32 (t, d): t frames or windows, 1 for sound. Raises UserError where the clip is missing."""
     return load_sequences(Path(folder), [clip_id], dataset).arrays[0]
 
 
 def feature_frame(folder: Path | str, manifest: Path | str, dataset: str = "features") -> pd.DataFrame:
-    """All clips of the manifest (`data/ingest/clips.csv`): a row per time step, a column per value, from 0.
+    """Return all clips of the manifest (`data/ingest/clips.csv`): a row per time step, a column per value, from 0.
 
     The index has the levels clip_id, split, label, step. A clip of length 0 has no row.
     """
@@ -44,7 +44,7 @@ class FeatureDataset(Dataset[tuple[Tensor, int]]):
     """The labelled clips of a split: item i is float32 (t, d) and the class of clip `clip_ids[i]`, read when asked for.
 
     Classes are positions in `emotions.EMOTIONS`. Sequences differ in length and can have length 0: batches need a
-    `collate_fn`, as `dataset.padded`. Labelled clips in the folder's failures.csv are no items; `failed` names them.
+    `collate_fn`, as `data.sequences.padded`. `failed` names the labelled clips in failures.csv, which are no items.
     Raises UserError for a split that is none or has no labelled clip.
     """
 

@@ -17,26 +17,26 @@ NO_PREDICTION = -1
 
 
 def predicted_labels(scores: Float[np.ndarray, "*s n k"], present: Bool[np.ndarray, " n"]) -> Int[np.ndarray, "*s n"]:
-    """Class of the highest score (the first of equal ones), `NO_PREDICTION` where the modality is absent."""
+    """Return the class of the highest score (the first of equal ones), `NO_PREDICTION` where the modality is absent."""
     best = np.where(present[:, None], scores, 0).argmax(axis=-1)
     return np.where(present, best, NO_PREDICTION)
 
 
 def accuracy(truth: Int[np.ndarray, " n"], predicted: Int[np.ndarray, "*s n"]) -> float:
-    """Share of right predictions. Raises ValueError for no clips at all."""
+    """Return the share of right predictions. Raises ValueError for no clips at all."""
     _refuse_empty(truth)
     return float((truth == predicted).mean())
 
 
 def uar(truth: Int[np.ndarray, " n"], predicted: Int[np.ndarray, "*s n"]) -> float:
-    """Unweighted average recall: the mean over the classes that occur of their share of right predictions."""
+    """Return the unweighted average recall: the mean of the share of right predictions over the classes that occur."""
     _refuse_empty(truth)
     right = truth == predicted
     return float(np.mean([right[..., truth == label].mean() for label in np.unique(truth)]))
 
 
 def confusion(truth: Int[np.ndarray, " n"], predicted: Int[np.ndarray, "*s n"]) -> Int[np.ndarray, "7 7"]:
-    """Counts, rows true and columns predicted (figure 7). Clips without a prediction are in no cell."""
+    """Return counts, rows true and columns predicted (figure 7). Clips without a prediction are in no cell."""
     counts = np.zeros((len(EMOTIONS), len(EMOTIONS)), dtype=np.int64)
     made = predicted != NO_PREDICTION
     np.add.at(counts, (np.broadcast_to(truth, predicted.shape)[made], predicted[made]), 1)
@@ -50,7 +50,7 @@ def bootstrap_interval(
     samples: int,
     rng: Generator,
 ) -> tuple[float, float]:
-    """95 % percentile interval of a metric over clips drawn with replacement."""
+    """Return the 95 % percentile interval of a metric over clips drawn with replacement."""
     _refuse_empty(truth)
     draws = rng.integers(0, len(truth), (samples, len(truth)))
     low, high = np.quantile([metric(truth[d], predicted[..., d]) for d in draws], [0.025, 0.975])
@@ -60,7 +60,7 @@ def bootstrap_interval(
 def split_metrics(
     truth: Int[np.ndarray, " n"], scores: Float[np.ndarray, "*s n k"], present: Bool[np.ndarray, " n"]
 ) -> dict[str, float | int | None]:
-    """The record of one model and split in `reports/metrics.json`.
+    """Return the numbers of one model and split in `reports/metrics.json`.
 
     `accuracy` and `uar` are over all clips, an absent modality counting as wrong; `accuracy_present` is over the
     clips that have the modality, None where no clip has it.
@@ -77,9 +77,9 @@ def split_metrics(
 
 
 def mcnemar(first: Bool[np.ndarray, " n"], second: Bool[np.ndarray, " n"]) -> float:
-    """p of McNemar's exact test: that two models are right equally often, from the clips in which only one is.
+    """Return p of McNemar's exact test that two models are right equally often, from the clips in which one is right.
 
-    `first` and `second`: whether each is right, of the same clips. 1 where they are right in the same ones.
+    `first` and `second`: whether each model is right, for the same clips. 1 where both are right in the same ones.
     """
     only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
     return float(binomtest(only_first, only_first + only_second).pvalue) if only_first + only_second else 1.0

@@ -1,47 +1,34 @@
-"""All clips that some stage could not use, with the reasons."""
+"""The command `failures`: the clips that some stage could not use, with the reasons."""
 
-import json
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
-from emotion_pipeline.data.failures import read_failures
 from emotion_pipeline.errors import UserError
+from emotion_pipeline.report.sources import KINDS, failure_rows
+from emotion_pipeline.report.tables import failures_by_clip
 
 
-@dataclass(frozen=True)
-class Failure:
-    """A clip, why it could not be used, the first stage that says so, and those that lack it for the same reason."""
+def list_failures(data: Path, outs: Iterable[Path]) -> list[dict[str, Any]]:
+    """Return a row for each clip and reason, sorted: clip_id, reason, detail, the first stage that says so, `also_in`.
 
-    clip_id: str
-    reason: str
-    detail: str
-    stage: str
-    also_in: tuple[str, ...]
-
-
-def list_failures(data: Path, stages: list[str]) -> list[Failure]:
-    """Sorted by clip; `stages` are the folders of `data` in the order in which they run.
-
-    Raises UserError where none of the stages has run.
+    `outs` are the outputs of all stages, in the order in which these run. Those of models only repeat the list of their
+    features. Raises UserError where no stage has run.
     """
-    folders = [name for name in stages if (data / name / "failures.csv").is_file()]
+    listed = [out for out in outs if (out / "failures.csv").is_file()]
+    names = {out.relative_to(data).as_posix(): out for out in listed}
+    folders = {name: out for name, out in names.items() if name.split("/")[0] not in KINDS.values()}
     if not folders:
         raise UserError(f"{data}: no failures.csv in any stage's folder; run `dvc repro` or `dvc pull`")
-    found: dict[tuple[str, str, str], list[str]] = {}
-    for name in folders:
-        for clip_id, error in read_failures(data / name).items():
-            found.setdefault((clip_id, error.reason, error.detail), []).append(name)
-    return [Failure(*what, names[0], tuple(names[1:])) for what, names in sorted(found.items())]
+    return [
+        {"clip_id": clip_id, "reason": reason, "detail": detail, "stage": stages[0], "also_in": stages[1:]}
+        for clip_id, reason, detail, stages in failures_by_clip(failure_rows(folders))
+    ]
 
 
-def as_text(failures: list[Failure]) -> str:
-    """For people: a line each."""
-    if not failures:
+def as_text(rows: Sequence[dict[str, Any]]) -> str:
+    """Return a line for each row, and the number of clips."""
+    if not rows:
         return "no clip failed"
-    lines = [f"{f.clip_id}: {f.reason}: {f.detail} ({', '.join((f.stage, *f.also_in))})" for f in failures]
-    return "\n".join([*lines, "", f"{len({f.clip_id for f in failures})} clips"])
-
-
-def as_json(failures: list[Failure]) -> str:
-    """For programs."""
-    return json.dumps([asdict(failure) for failure in failures], indent=1)
+    lines = [f"{r['clip_id']}: {r['reason']}: {r['detail']} ({', '.join((r['stage'], *r['also_in']))})" for r in rows]
+    return "\n".join([*lines, "", f"{len({row['clip_id'] for row in rows})} clips"])

@@ -1,11 +1,12 @@
-"""The stages as dvc.yaml has them and as dvc.lock recorded them, by way of DVC."""
+"""The stages of dvc.yaml, and their records in dvc.lock."""
 
 import importlib
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,10 @@ from emotion_pipeline.run.dvclock import mend_lock
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage: its command's words, the paths that it writes, and why DVC would run it (nothing: it would not).
+    """One stage of dvc.yaml.
 
-    `before` are the stages whose outputs it reads.
+    `words` are its module and arguments, `outs` the paths that it writes, `before` the stages that it reads from, and
+    `changed` the reasons why DVC would run it: none where it would not.
     """
 
     name: str
@@ -31,19 +33,16 @@ class Stage:
     changed: tuple[str, ...]
 
     def work(self, params: Params) -> ClipWork | None:
-        """What it is to do for every clip; None where it is no per-clip stage, or the manifest is not there."""
+        """Return the work for every clip; None where it does not work clip by clip, or the manifest is missing."""
         module, *arguments = self.words
         script = importlib.import_module(module)
-        if not hasattr(script, "work"):
-            return None
         paths = [Path(argument) for argument in arguments]
-        if any(path.name == "ingest" and not (path / "clips.csv").is_file() for path in paths):
-            return None
-        return script.work(*paths, params, params.runtime)
+        no_manifest = any(path.name == "ingest" and not (path / "clips.csv").is_file() for path in paths)
+        return script.work(*paths, params, params.runtime) if hasattr(script, "work") and not no_manifest else None
 
 
 def read_stages() -> list[Stage]:
-    """All stages, each after those that it reads from. Raises UserError where DVC cannot read the pipeline."""
+    """Return all stages, each after those that it reads from. Raises UserError where DVC cannot read the pipeline."""
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
@@ -51,7 +50,7 @@ def read_stages() -> list[Stage]:
     try:
         with Repo() as repository:
             changed, graph = repository.status(), repository.index.graph
-            order = TopologicalSorter({stage: list(graph.successors(stage)) for stage in graph}).static_order()
+            order = TopologicalSorter(graph.adj).static_order()
             return [
                 Stage(
                     name=stage.addressing,
@@ -67,22 +66,19 @@ def read_stages() -> list[Stage]:
         raise UserError(f"dvc.yaml: DVC cannot read the pipeline ({error}); `dvc status` says more") from error
 
 
-def _reasons(entries: list[Any]) -> list[str]:
-    """One line per change, as `params.yaml train_fusion.moddrop: modified`."""
-    lines = []
+def _reasons(entries: list[Any]) -> Iterator[str]:
+    """Yield a line for each change, as `params.yaml fusion.submission_3: modified`."""
     for entry in entries:
         if not isinstance(entry, Mapping):
-            lines.append(str(entry))
+            yield str(entry)
             continue
-        for paths in entry.values():
-            for path, state in paths.items():
-                inner = state if isinstance(state, Mapping) else {"": state}
-                lines += [f"{path} {key}: {what}".replace(" :", ":") for key, what in inner.items()]
-    return lines
+        for path, state in chain.from_iterable(paths.items() for paths in entry.values()):
+            inner = state if isinstance(state, Mapping) else {"": state}
+            yield from (f"{path} {key}: {what}".replace(" :", ":") for key, what in inner.items())
 
 
 def read_lock() -> dict[str, dict[str, Any]]:
-    """The record of every stage in dvc.lock. Raises UserError where there is none."""
+    """Return the record of every stage in dvc.lock. Raises UserError where there is none."""
     mend_lock()
     try:
         return yaml.safe_load(Path("dvc.lock").read_text(encoding="utf-8"))["stages"]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from emotion_pipeline.data.manifest import class_table
-from emotion_pipeline.data.tables import write_table
+from emotion_pipeline.data.tables import write_rows, write_table
 from emotion_pipeline.emotions import EMOTIONS
 from emotion_pipeline.params import Params
 from emotion_pipeline.report import paper, tables
@@ -51,13 +51,12 @@ def write_tables(sources: Sources, accuracies: Sequence[Row], reports: Path) -> 
     write_table(reports / "tables" / "table_1.csv", tables.class_counts(sources))
     for number in paper.ROWS:
         write_table(reports / "tables" / f"table_{number}.csv", tables.paper_table(number, accuracies), tables.COLUMNS)
-    write_table(
-        reports / "tables" / "fusions_compared.csv", tables.compared_fusions(sources, accuracies), tables.COMPARED
-    )
+    compared = tables.compared_fusions(sources, accuracies)
+    write_table(reports / "tables" / "fusions_compared.csv", compared, tables.COMPARED)
     for history in sources.histories:
         if history.x == "epoch":
-            rows = [dict(zip(history.columns, row, strict=True)) for row in zip(*history.columns.values(), strict=True)]
-            write_table(reports / "training" / f"{history.name}.csv", rows)
+            rows = zip(*history.columns.values(), strict=True)
+            write_rows(reports / "training" / f"{history.name}.csv", [list(history.columns), *rows])
     for model in sources.models:
         write_table(reports / "confusion" / f"{model.name}.csv", tables.answers(sources, model))
         if model.kind == "fusion":

@@ -1,8 +1,7 @@
-"""The pictures of the report: bytes of SVG and JPEG files, the same for the same numbers."""
+"""The plots of the report: bytes of SVG files, the same for the same numbers."""
 
 import io
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -32,71 +31,62 @@ STYLE: dict[Any, Any] = {
 }
 
 
-@contextmanager
-def _drawing(width: float, height: float, into: io.BytesIO) -> Iterator[Figure]:
-    """A figure of some inches; written as SVG at the end."""
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(width, height), layout="constrained")
-        yield figure
-        figure.savefig(into, format="svg", metadata={"Date": None, "Creator": None})
-
-
+@mpl.rc_context(STYLE)
 def accuracy_bars(
     models: Sequence[Model], rows: Sequence[Row], splits: Sequence[str], chance: Mapping[str, float]
 ) -> bytes:
-    """Accuracy in per cent of every model and split, with its 95 % interval; chance as a dashed line."""
+    """Plot the accuracy in per cent of every model and split with its 95 % interval, and chance as a dashed line."""
     places = _places([model.kind for model in models])
-    file, thick = io.BytesIO(), 0.8 / len(splits)
-    with _drawing(8.6, 0.9 + 0.4 * places[-1], file) as figure:
-        axes = figure.add_subplot()
-        for j, split in enumerate(splits):
-            numbers = {str(row["model"]): row for row in rows if row["split"] == split}
-            value, low, high = (
-                np.array([100 * float(numbers.get(m.name, {}).get(key, np.nan) or 0) for m in models])
-                for key in ("accuracy", "low", "high")
-            )
-            y = places + (j - (len(splits) - 1) / 2) * thick
-            axes.barh(y, value, 0.88 * thick, color=COLOURS[split], label=split)
-            reach = np.maximum([value - low, high - value], 0)
-            axes.errorbar(value, y, xerr=reach, fmt="none", ecolor=INK, elinewidth=0.9, capsize=2)
-            axes.axvline(100 * chance[split], color=COLOURS[split], linestyle=(0, (4, 3)), linewidth=1.1)
-        axes.set_yticks(places, [model.title for model in models])
-        axes.invert_yaxis()
-        axes.set_xlim(0, 100)
-        axes.set_xlabel("accuracy over all labelled clips, %")
-        axes.tick_params(length=0)
-        axes.grid(axis="x")
-        axes.set_axisbelow(True)
-        line = axes.plot([], [], color=PALE_INK, linestyle=(0, (4, 3)), linewidth=1.1, label="chance")
-        axes.legend(
-            handles=[*axes.containers[::2], *line],
-            loc="lower left",
-            bbox_to_anchor=(0, 1),
-            ncols=4,
-            frameon=False,
-            borderaxespad=0.2,
+    thick = 0.8 / len(splits)
+    dashed: dict[str, Any] = {"linestyle": (0, (4, 3)), "linewidth": 1.1}
+    figure = Figure(figsize=(8.6, 0.9 + 0.4 * places[-1]), layout="constrained")
+    axes = figure.add_subplot()
+    for j, split in enumerate(splits):
+        numbers = {str(row["model"]): row for row in rows if row["split"] == split}
+        value, low, high = (
+            np.array([100 * float(numbers.get(m.name, {}).get(key, np.nan) or 0) for m in models])
+            for key in ("accuracy", "low", "high")
         )
+        y = places + (j - (len(splits) - 1) / 2) * thick
+        axes.barh(y, value, 0.88 * thick, color=COLOURS[split], label=split)
+        reach = np.maximum([value - low, high - value], 0)
+        axes.errorbar(value, y, xerr=reach, fmt="none", ecolor=INK, elinewidth=0.9, capsize=2)
+        axes.axvline(100 * chance[split], color=COLOURS[split], **dashed)
+    axes.set_yticks(places, [model.title for model in models])
+    axes.invert_yaxis()
+    axes.set(xlim=(0, 100), xlabel="accuracy over all labelled clips, %")
+    axes.tick_params(length=0)
+    axes.grid(axis="x")
+    axes.set_axisbelow(True)
+    handles = [*axes.containers[::2], *axes.plot([], [], color=PALE_INK, label="chance", **dashed)]
+    axes.legend(handles=handles, loc="lower left", bbox_to_anchor=(0, 1), ncols=4, frameon=False, borderaxespad=0.2)
+    return _svg(figure)
+
+
+@mpl.rc_context(STYLE)
+def training_curves(history: History) -> bytes:
+    """Plot loss above accuracy (or what there is of them), over the epochs or the values tried."""
+    names = [name for name in history.columns if name != history.x]
+    panels = {kind: [name for name in names if kind in name] for kind in ("loss", "accuracy")}
+    panels = {kind: chosen for kind, chosen in panels.items() if chosen}
+    figure = Figure(figsize=(3.7, 3.1), layout="constrained")
+    grid = figure.subplots(max(len(panels), 1), 1, sharex=True, squeeze=False)[:, 0]
+    for axes, (kind, chosen) in zip(grid, panels.items(), strict=False):
+        _panel(axes, history, kind, chosen)
+    grid[-1].set_xlabel("C" if history.x == "c" else history.x)
+    return _svg(figure)
+
+
+def _svg(figure: Figure) -> bytes:
+    file = io.BytesIO()
+    figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
     return file.getvalue()
 
 
 def _places(kinds: Sequence[str]) -> np.ndarray:
-    """A place on the axis for each model, with a gap between kinds."""
+    """Return a place on the axis for each model, with a gap between kinds."""
     changes = [0, *(a != b for a, b in pairwise(kinds))]
     return np.arange(len(kinds)) + 0.5 * np.cumsum(changes)
-
-
-def training_curves(history: History) -> bytes:
-    """Loss above accuracy (or what there is of them), over the epochs or the values tried."""
-    names = [name for name in history.columns if name != history.x]
-    panels = {kind: [name for name in names if kind in name] for kind in ("loss", "accuracy")}
-    panels = {kind: chosen for kind, chosen in panels.items() if chosen}
-    file = io.BytesIO()
-    with _drawing(3.7, 3.1, file) as figure:
-        grid = figure.subplots(max(len(panels), 1), 1, sharex=True, squeeze=False)[:, 0]
-        for axes, (kind, chosen) in zip(grid, panels.items(), strict=False):
-            _panel(axes, history, kind, chosen)
-        grid[-1].set_xlabel("C" if history.x == "c" else history.x)
-    return file.getvalue()
 
 
 def _panel(axes: Axes, history: History, kind: str, names: Sequence[str]) -> None:

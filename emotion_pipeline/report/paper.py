@@ -3,9 +3,6 @@
 Vielzeuf, Pateux and Jurie 2017, arXiv:1709.07200. None: the paper gives no such number.
 """
 
-Numbers = tuple[float | None, float | None]
-"""Accuracy on val and on test."""
-
 CLASSES = {
     "angry": (133, 64, 99),
     "disgust": (74, 40, 40),
@@ -24,46 +21,46 @@ TITLES = {
     5: "Submissions",
 }
 
-ROWS: dict[int, dict[str, Numbers]] = {
+ROWS: dict[int, dict[str, tuple[str, float | None, float | None]]] = {
     2: {
-        "vgg_maximum": (41.4, None),
-        "vgg_mean": (None, None),
-        "vgg_majority": (None, None),
-        "vgg_lstm": (48.6, None),
-        "vgg_lstm_bidirectional": (46.7, None),
-        "vgg_lstm_2_layers": (46.2, None),
-        "vgg_lstm_bidirectional_2_layers": (45.2, None),
+        "vgg_maximum": ("Maximum of the scores", 41.4, None),
+        "vgg_mean": ("Mean of the scores", None, None),
+        "vgg_majority": ("Majority of the frames", None, None),
+        "vgg_lstm": ("VGG-LSTM", 48.6, None),
+        "vgg_lstm_bidirectional": ("VGG-LSTM, bidirectional", 46.7, None),
+        "vgg_lstm_2_layers": ("VGG-LSTM, two layers", 46.2, None),
+        "vgg_lstm_bidirectional_2_layers": ("VGG-LSTM, bidirectional, two layers", 45.2, None),
     },
     3: {
-        "c3d_central": (38.7, None),
-        "c3d_random": (34.0, None),
-        "c3d_weighted_overlap0": (42.1, None),
-        "c3d_weighted_overlap8": (40.5, None),
-        "c3d_weighted_overlap15": (40.1, None),
-        "c3d_lstm": (43.2, None),
-        "c3d_lstm_overlap8": (41.7, None),
-        "c3d_lstm_overlap15": (None, None),
+        "c3d_central": ("C3D on central window", 38.7, None),
+        "c3d_random": ("C3D on random window", 34.0, None),
+        "c3d_weighted_overlap0": ("Weighted C3D", 42.1, None),
+        "c3d_weighted_overlap8": ("Weighted C3D, overlap 8", 40.5, None),
+        "c3d_weighted_overlap15": ("Weighted C3D, overlap 15", 40.1, None),
+        "c3d_lstm": ("C3D-LSTM", 43.2, None),
+        "c3d_lstm_overlap8": ("C3D-LSTM, overlap 8", 41.7, None),
+        "c3d_lstm_overlap15": ("C3D-LSTM, overlap 15", None, None),
     },
     4: {
-        "majority": (49.3, None),
-        "mean": (47.8, None),
-        "max": (None, None),
-        "svm": (None, None),
-        "weighted_mean": (None, None),
-        "submission_3": (52.2, 56.66),
-        "submission_4": (50.8, 54.36),
-        "submission_6": (50.6, 57.58),
+        "majority": ("Majority vote", 49.3, None),
+        "mean": ("Mean", 47.8, None),
+        "max": ("Maximum", None, None),
+        "svm": ("Linear SVM on scores", None, None),
+        "weighted_mean": ("Weighted mean", None, None),
+        "submission_3": ("Submission 3: ModDrop", 52.2, 56.66),
+        "submission_4": ("Submission 4: score tree", 50.8, 54.36),
+        "submission_6": ("Submission 6: weighted mean", 50.6, 57.58),
     },
     5: {
-        "submission_2": (None, 55.28),
-        "submission_3": (None, 56.66),
-        "submission_4": (None, 54.36),
-        "submission_5": (None, 56.51),
-        "submission_6": (None, 57.58),
-        "submission_7": (None, 58.81),
+        "submission_2": ("Submission 2: ModDrop", None, 55.28),
+        "submission_3": ("Submission 3: ModDrop", None, 56.66),
+        "submission_4": ("Submission 4: score tree", None, 54.36),
+        "submission_5": ("Submission 5: ModDrop", None, 56.51),
+        "submission_6": ("Submission 6: weighted mean", None, 57.58),
+        "submission_7": ("Submission 7: weighted mean", None, 58.81),
     },
 }
-"""Tables 2 to 5: model -> the paper's accuracy."""
+"""Tables 2 to 5: the models in their rows, how each is written, and the paper's accuracy on val and on test."""
 
 FIGURE_7 = {
     "angry": (74.5, 0, 3.1, 3.1, 18.4, 1, 0),
@@ -76,40 +73,13 @@ FIGURE_7 = {
 }
 """Confusion of submission 7 on test: true class -> per cent predicted, in the order of this dictionary."""
 
-NAMES = {
-    "vgg_maximum": "Maximum of the scores",
-    "vgg_mean": "Mean of the scores",
-    "vgg_majority": "Majority of the frames",
-    "vgg_lstm": "VGG-LSTM",
-    "vgg_lstm_bidirectional": "VGG-LSTM, bidirectional",
-    "vgg_lstm_2_layers": "VGG-LSTM, two layers",
-    "vgg_lstm_bidirectional_2_layers": "VGG-LSTM, bidirectional, two layers",
-    "c3d_central": "C3D on central window",
-    "c3d_random": "C3D on random window",
-    "c3d_weighted_overlap0": "Weighted C3D",
-    "c3d_weighted_overlap8": "Weighted C3D, overlap 8",
-    "c3d_weighted_overlap15": "Weighted C3D, overlap 15",
-    "c3d_lstm": "C3D-LSTM",
-    "c3d_lstm_overlap8": "C3D-LSTM, overlap 8",
-    "c3d_lstm_overlap15": "C3D-LSTM, overlap 15",
-    "audio_mlp": "Audio perceptron",
-    "audio_svm": "Audio linear SVM",
-    "majority": "Majority vote",
-    "mean": "Mean",
-    "max": "Maximum",
-    "svm": "Linear SVM on scores",
-    "weighted_mean": "Weighted mean",
-    "submission_2": "Submission 2: ModDrop",
-    "submission_3": "Submission 3: ModDrop",
-    "submission_4": "Submission 4: score tree",
-    "submission_5": "Submission 5: ModDrop",
-    "submission_6": "Submission 6: weighted mean",
-    "submission_7": "Submission 7: weighted mean",
-}
+NAMES = {name: title for rows in ROWS.values() for name, (title, _, _) in rows.items()}
+NAMES |= {"audio_mlp": "Audio perceptron", "audio_svm": "Audio linear SVM"}
+"""How each model is written."""
 
 
 def title_of(name: str) -> str:
-    """How a model is written: as in the paper; one named after another (`vgg_lstm_b`) as that one and the rest."""
+    """Return how a model is written: as in the paper; `vgg_lstm_b`, named after another, as that one and the rest."""
     known = max((n for n in NAMES if f"{name}_".startswith(f"{n}_")), key=len, default="")
     rest = name.removeprefix(known).replace("_", " ")
     return NAMES[known] + rest if known else rest.capitalize()

@@ -1,4 +1,4 @@
-"""Several runs of the pipeline as one table: leave-one-subject-out, where each run has another subject as test."""
+"""The command `pool`: several runs as one table, as in leave-one-subject-out, where each has another test subject."""
 
 import csv
 from collections.abc import Iterable, Mapping, Sequence
@@ -6,15 +6,15 @@ from io import StringIO
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-from numpy.random import default_rng
 
 from emotion_pipeline.data.tables import write_table
 from emotion_pipeline.emotions import EMOTIONS
 from emotion_pipeline.errors import UserError
-from emotion_pipeline.metrics import NO_PREDICTION, accuracy, bootstrap_interval, uar
+from emotion_pipeline.metrics import NO_PREDICTION
 from emotion_pipeline.params import EvaluateParams
 from emotion_pipeline.report.paper import title_of
 from emotion_pipeline.report.sources import Row
+from emotion_pipeline.report.tables import over_seeds
 
 Answers = Mapping[str, Sequence[Mapping[str, str]]]
 """By model, the rows of its `reports/confusion/<model>.csv`."""
@@ -71,16 +71,7 @@ def _row(model: str, folds: Iterable[Sequence[Mapping[str, str]]], params: Evalu
         raise UserError(f"{model}: a clip is in the test split of two runs; pool runs with different test subjects")
     truth = np.array([EMOTIONS.index(row["actual"]) for row in by_run[0]])
     predicted = np.array([[_class(row["predicted"]) for row in own] for own in by_run])
-    seeds = [accuracy(truth, one) for one in predicted]
-    low, high = bootstrap_interval(truth, predicted, accuracy, params.bootstrap_samples, default_rng(params.seed))
-    spread = float(np.std(seeds, ddof=1)) if len(seeds) > 1 else 0.0
-    numbers = {
-        "accuracy": accuracy(truth, predicted),
-        "sd": spread,
-        "low": low,
-        "high": high,
-        "uar": uar(truth, predicted),
-    }
+    numbers = over_seeds(truth, predicted, params)
     return {"model": model, "title": title_of(model), **numbers, "n": len(truth), "runs": len(runs)}
 
 

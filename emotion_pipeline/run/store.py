@@ -13,7 +13,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -98,14 +98,16 @@ def fill_from_previous_outputs(out: Path, wanted: Collection[str]) -> int:
     if keys_file not in outs:
         return 0
     cache = dvc_cache()
-    keys = keys_in(_locked_json(cache, outs[keys_file], keys_file))
+    _fetch_missing(cache, keys_file, [outs[keys_file]])
+    keys = keys_in(_cached_json(cache, outs[keys_file]))
     paths = {f"{DATA}/{path}": key for path, key in keys.items() if key in wanted}
     files: dict[str, str] = {}
     for name, md5 in outs.items():
         if any(path == name or path.startswith(f"{name}/") for path in paths):
-            files |= _files_of(cache, name, md5)
-            if not all(cached_object(cache, files[path]).is_file() for path in paths.keys() & files.keys()):
-                _dvc("fetch", "--quiet", name)
+            if md5.endswith(".dir"):
+                _fetch_missing(cache, name, [md5])
+            files |= recorded_files(cache, name, md5)
+            _fetch_missing(cache, name, [files[path] for path in paths.keys() & files.keys()])
     return sum(_adopt(cache, files[path], key, Path(path).suffix) for path, key in paths.items() if path in files)
 
 
@@ -129,11 +131,11 @@ def _in_repository(path: Path) -> str:
     return os.path.relpath(path).replace(os.sep, "/")
 
 
-def _files_of(cache: Path, name: str, md5: str) -> dict[str, str]:
-    """Return path and MD5 of every file of an output."""
+def recorded_files(cache: Path, name: str, md5: str) -> dict[str, str]:
+    """Return path and MD5 of every file of an output in dvc.lock; none where DVC's cache lacks the list of a folder."""
     if not md5.endswith(".dir"):
         return {name: md5}
-    return {f"{name}/{row['relpath']}": row["md5"] for row in _locked_json(cache, md5, name) or []}
+    return {f"{name}/{row['relpath']}": row["md5"] for row in _cached_json(cache, md5) or []}
 
 
 def _adopt(cache: Path, md5: str, key: str, suffix: str) -> bool:
@@ -154,14 +156,18 @@ def cached_object(cache: Path, md5: str) -> Path:
     return cache / "files" / "md5" / md5[:2] / md5[2:]
 
 
-def _locked_json(cache: Path, md5: str, target: str) -> Any:
-    """Return a JSON object of DVC's cache, fetched as part of `target` where it is missing; None if it is nowhere."""
-    if not cached_object(cache, md5).is_file():
-        _dvc("fetch", "--quiet", target)
+def _cached_json(cache: Path, md5: str) -> Any:
+    """Return a JSON object of DVC's cache; None where it is missing or damaged."""
     try:
         return json.loads(cached_object(cache, md5).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
+
+
+def _fetch_missing(cache: Path, target: str, objects: Iterable[str]) -> None:
+    """Fetch an output from the remote where DVC's cache lacks one of these MD5s of it."""
+    if not all(cached_object(cache, md5).is_file() for md5 in objects):
+        _dvc("fetch", "--quiet", target)
 
 
 def _dvc(*arguments: str) -> None:
