@@ -45,7 +45,9 @@ def read_answers(revision: str) -> dict[str, list[dict[str, str]]]:
         paths = sorted(files.glob("reports/confusion/*.csv"))
         texts = {PurePosixPath(path).stem: files.read_text(path, encoding="utf-8") for path in paths}
     except (DvcException, RevError, DataIndexDirError, OSError) as error:
-        raise UserError(f"{revision}: DVC cannot read its report ({error}); see `dvc exp show`, or `dvc pull` its reports") from error
+        raise UserError(
+            f"{revision}: DVC cannot read its report ({error}); see `dvc exp show`, or `dvc pull` its reports"
+        ) from error
     if not texts:
         raise UserError(f"{revision}: no reports/confusion in this revision; run it with `dvc exp run`")
     return {model: list(csv.DictReader(StringIO(text))) for model, text in texts.items()}

@@ -147,9 +147,7 @@ def _labelled(clips: Sequence[Clip]) -> tuple[dict[str, np.ndarray], np.ndarray]
 def _model(kind: str, name: str, folder: Path, clips: Sequence[Clip], params: Params) -> Model:
     files = [seed_folder(folder, seed) / "scores.h5" for seed in params.training.seeds]
     if lost := [path for path in files if not path.is_file()]:
-        raise UserError(
-            f"{lost[0]}: no such file: `{folder}` is not here; `dvc pull {folder}`, or `dvc repro`"
-        )
+        raise UserError(f"{lost[0]}: no such file: `{folder}` is not here; `dvc pull {folder}`, or `dvc repro`")
     tables = [in_order_of(clips, read_scores(path), path) for path in files]
     learnt_val = kind == "fusion" and params.fusion[name].trained_on == "train_val"
     return Model(kind, name, np.stack([scores for scores, _ in tables]), tables[0][1], learnt_val)

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
-from emotion_pipeline.sample.expression import CONTROLS, MIRROR, UNIT_INDEX, UNIT_SHIFTS
+from emotion_pipeline.sample.expression import CONTROLS, LIP_CORNER_PULLER, MIRROR, NOSE_WRINKLER, UNIT_SHIFTS
 from emotion_pipeline.sample.face_warp import BOTTOM, LEFT, RIGHT, TOP, warp_face
 from emotion_pipeline.sample.performer import SCALE, Performer, landmarks, portrait, teeth
 
@@ -60,7 +60,7 @@ def draw(
     """The picture with the actor in it, and the actor's landmarks in pixels of the picture."""
     units = who.units[frame]
     shift = who.person.shape + np.tensordot(units, UNIT_SHIFTS, 1)
-    wrinkled = units[UNIT_INDEX["lip_corner_puller_12"]] + 0.5 * units[UNIT_INDEX["nose_wrinkler_9"]]
+    wrinkled = units[LIP_CORNER_PULLER] + 0.5 * units[NOSE_WRINKLER]
     folds = float(np.clip(wrinkled, 0, 1))
     part = cv2.addWeighted(who.folded[_PART], folds, who.smooth[_PART], 1 - folds, 0)
     canvas = who.smooth.copy()
