@@ -187,7 +187,8 @@ def _filmed(
     cast: list[Actor], size: tuple[int, int], cut: int, difficulty: float, rng: np.random.Generator
 ) -> tuple[list[UInt8[np.ndarray, "h w 3"]], list[list[Float[np.ndarray, "68 2"]]]]:
     """Return the pictures, in another room from frame `cut` on, and the landmarks of each of the cast in them."""
-    pictures, landmarks = [], [[] for _ in cast]
+    pictures = []
+    landmarks: list[list[Float[np.ndarray, "68 2"]]] = [[] for _ in cast]
     for frame in range(len(cast[0].present)):
         if frame in (0, cut):
             room, how = background(*size, rng), camera(len(cast[0].present), difficulty, rng)

@@ -218,8 +218,3 @@ def _dressed(
     cloth = colour * ((light + wool)[..., None] * collar)
     body = np.maximum(outline * _mask(_HEAD, 0.8), mask)
     return picture * (1 - mask) + cloth * mask, body
-
-
-def landmarks(shift: Float[np.ndarray, "c 2"]) -> Float[np.ndarray, "68 2"]:
-    """The landmarks of a face whose control points are moved by `shift`, in pixels of the photograph."""
-    return (CONTROLS + shift)[:68]

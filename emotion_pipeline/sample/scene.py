@@ -7,12 +7,11 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 from emotion_pipeline.sample.expression import CONTROLS, LIP_CORNER_PULLER, MIRROR, NOSE_WRINKLER, UNIT_SHIFTS
-from emotion_pipeline.sample.face_warp import BOTTOM, LEFT, RIGHT, TOP, warp_face
-from emotion_pipeline.sample.performer import SCALE, Performer, landmarks, portrait, teeth
+from emotion_pipeline.sample.face_warp import PART, warp_face
+from emotion_pipeline.sample.performer import SCALE, Performer, portrait
 
 FACE_CENTRE = np.array([224.0, 132.0])
-"""In the photograph."""
-_PART = (slice(TOP * SCALE, BOTTOM * SCALE), slice(LEFT * SCALE, RIGHT * SCALE))
+"""The middle of the face in the photograph, x and y in pixels."""
 
 
 @dataclass(frozen=True)
@@ -44,13 +43,12 @@ def head_motion(
     frames: int, person: Performer, centre: tuple[float, float], scale: float, rng: np.random.Generator
 ) -> Float[np.ndarray, "t 2 3"]:
     """Affine maps from the photograph to the frame that move the face about `centre`."""
-    angle = np.radians(rng.uniform(-3, 3) + wander(frames, 4.0, 2.5, rng)) - 0.045 * (1 if not person.mirrored else -1)
+    side = -1 if person.mirrored else 1
+    angle = np.radians(rng.uniform(-3, 3) + wander(frames, 4.0, 2.5, rng)) - 0.045 * side
     zoom = scale * (1 + wander(frames, 0.02, 3.0, rng))
     middle = np.stack([centre[0] + wander(frames, 7.0, 2.0, rng), centre[1] + wander(frames, 4.0, 2.0, rng)], axis=1)
-    width = person.aspect[0] * (-1 if person.mirrored else 1)
-    stretch = np.diag([width, person.aspect[1]])
-    turn = np.stack([np.stack([np.cos(angle), -np.sin(angle)], -1), np.stack([np.sin(angle), np.cos(angle)], -1)], 1)
-    linear = zoom[:, None, None] * (turn @ stretch)
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]).transpose(2, 0, 1)
+    linear = zoom[:, None, None] * (turn * [side * person.aspect[0], person.aspect[1]])
     return np.concatenate([linear, (middle - linear @ FACE_CENTRE)[..., None]], axis=2)
 
 
@@ -62,9 +60,8 @@ def draw(
     shift = who.person.shape + np.tensordot(units, UNIT_SHIFTS, 1)
     wrinkled = units[LIP_CORNER_PULLER] + 0.5 * units[NOSE_WRINKLER]
     folds = float(np.clip(wrinkled, 0, 1))
-    part = cv2.addWeighted(who.folded[_PART], folds, who.smooth[_PART], 1 - folds, 0)
     canvas = who.smooth.copy()
-    canvas[_PART] = warp_face(part, teeth()[_PART], shift, SCALE)
+    canvas[PART] = warp_face(cv2.addWeighted(who.folded[PART], folds, who.smooth[PART], 1 - folds, 0), shift)
     if who.person.glasses:
         _draw_glasses(canvas, who.person)
     place = who.place[frame]
@@ -74,7 +71,7 @@ def draw(
     h, w = picture.shape[:2]
     seen = cv2.warpAffine(canvas, np.column_stack([linear, offset]), (w, h), flags=cv2.INTER_LINEAR).astype(np.float32)
     alpha = seen[..., 3:] * np.float32(1 / 255)
-    points = landmarks(shift) @ place[:, :2].T + place[:, 2]
+    points = (CONTROLS + shift)[:68] @ place[:, :2].T + place[:, 2]
     mixed = picture + (seen[..., :3] - picture) * alpha
     return mixed, points[MIRROR] if who.person.mirrored else points
 
