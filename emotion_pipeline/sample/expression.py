@@ -50,7 +50,7 @@ _CORNERS, _UPPER_LIDS, _LOWER_LIDS = (48, 54, 60, 64), (37, 38, 43, 44), (40, 41
 _UPPER, _LOWER = (50, 51, 52, 61, 62, 63), (56, 57, 58, 65, 66, 67)
 _SIDE_UPPER, _SIDE_LOWER, _CHEEKS = (49, 53, 68, 69), (55, 59, 70, 71), (72, 73, 74, 75)
 
-Moves = list[tuple[tuple[int, ...], float, float]]
+Moves = list[tuple[tuple[int, ...], int | float, int | float]]
 """Moves of control points: points, pixels outwards from the middle of the face, pixels down."""
 
 UNITS: dict[int, Moves] = {

@@ -1,4 +1,4 @@
-"""One generated clip: who shows and says what, filmed and recorded, with the truth about it."""
+"""One generated clip: a performer acts, is filmed and recorded; the clip's truth is noted."""
 
 import zlib
 from dataclasses import dataclass
@@ -6,12 +6,13 @@ from functools import lru_cache
 
 import cv2
 import numpy as np
-from jaxtyping import Float, Int32, UInt8
+from jaxtyping import Float, UInt8
 from scipy.signal import resample_poly
 
+from emotion_pipeline.data.artifact import Artifact, Value
 from emotion_pipeline.emotions import EMOTIONS
 from emotion_pipeline.params import SampleParams
-from emotion_pipeline.sample.expression import APEX, LIDS_CLOSE, UNITS, intensity_curve, open_mouth
+from emotion_pipeline.sample.expression import APEX, LIDS_CLOSE, intensity_curve, open_mouth
 from emotion_pipeline.sample.performer import Performer, performer
 from emotion_pipeline.sample.scene import Actor, actor, background, camera, draw, head_motion, photographed
 from emotion_pipeline.sample.voice import RATE, prosody, speak
@@ -19,7 +20,7 @@ from emotion_pipeline.sample.voice import RATE, prosody, speak
 FPS = 25
 SHORT_FRAMES, BLACK_FRAMES = 9, 8
 UNINFORMATIVE = 0.4
-"""Share of clips, at difficulty 1, whose face hardly moves; of as many others the voice is neutral."""
+"""Share of clips, at difficulty 1, whose face hardly moves. The voice of as many other clips is neutral."""
 
 _FIRST_PERSON = {"train": 0, "val": 1000, "test": 2000, "guest": 3000}
 _SIZES = ((360, 288), (360, 288), (320, 240), (384, 288))
@@ -29,7 +30,7 @@ _SOUNDS = ((16000, 1), (44100, 2), (48000, 1))
 
 @dataclass(frozen=True)
 class Plan:
-    """What a clip is to be. `kind` is empty or what is odd about it; `shown` the emotion acted."""
+    """What a clip shows. `kind` is empty or what is odd about it; `shown` is the emotion that is acted."""
 
     clip_id: str
     split: str
@@ -40,21 +41,8 @@ class Plan:
 
     @property
     def path(self) -> str:
-        """The file, relative to the data set's folder."""
+        """Return the file, relative to the data set's folder."""
         return f"clips/{self.clip_id}{_SUFFIXES[zlib.crc32(self.clip_id.encode()) % len(_SUFFIXES)]}"
-
-
-@dataclass(frozen=True)
-class Seen:
-    """Where a face really is: frames with the face, and its 68 landmarks there in pixels."""
-
-    frame: Int32[np.ndarray, " n"]
-    landmarks: Float[np.ndarray, "n 68 2"]
-
-    @property
-    def boxes(self) -> Float[np.ndarray, "n 4"]:
-        """x1 y1 x2 y2 of the landmarks' bounding box."""
-        return np.concatenate([self.landmarks.min(axis=1), self.landmarks.max(axis=1)], axis=1)
 
 
 @dataclass(frozen=True)
@@ -63,13 +51,8 @@ class Film:
 
     pictures: list[UInt8[np.ndarray, "h w 3"]]
     sound: Float[np.ndarray, "s c"] | None
-    rate: int
-    faces: list[Seen]  # the labelled person, then others
-    intensity: Float[np.ndarray, " t"]  # of the expression, 0 .. 1; 0 without a face
-    apex: int  # frame, or -1 without a face
-    cut: int  # first frame after a cut, or -1
-    face_informative: bool
-    voice_informative: bool
+    rate: int  # samples of the sound a second
+    truth: Artifact  # what is really there, as `generate` describes it
 
 
 def generator(seed: int, *names: str) -> np.random.Generator:
@@ -107,17 +90,19 @@ def film(plan: Plan, params: SampleParams) -> Film:
         pictures[:BLACK_FRAMES] = [np.zeros_like(pictures[0])] * BLACK_FRAMES
         apex = max(apex, BLACK_FRAMES)
     rate, channels = _SOUNDS[int(rng.integers(len(_SOUNDS)))]
-    return Film(
-        pictures=pictures,
-        sound=None if plan.kind == "no_sound" else _recorded(spoken, rate, channels, params.difficulty, rng),
-        rate=rate,
-        faces=[_seen(who, points) for who, points in zip(cast, landmarks, strict=True)],
-        intensity=curve * cast[0].present * (plan.shown != "neutral"),
-        apex=-1 if plan.kind == "no_face" else apex,
-        cut=cut,
-        face_informative=not weak_face and plan.kind != "no_face",
-        voice_informative=not weak_voice and plan.kind != "no_sound",
-    )
+    sound = None if plan.kind == "no_sound" else _recorded(spoken, rate, channels, params.difficulty, rng)
+    attributes: dict[str, Value] = {
+        "emotion": plan.shown,
+        "kind": plan.kind,
+        "apex_frame": -1 if plan.kind == "no_face" else apex,
+        "cut_frame": cut,
+        "face_informative": not weak_face and plan.kind != "no_face",
+        "voice_informative": not weak_voice and plan.kind != "no_sound",
+    }
+    arrays = {"intensity": (curve * cast[0].present * (plan.shown != "neutral")).astype(np.float32)}
+    for prefix, who, points in zip(("", "second/"), cast, landmarks, strict=False):
+        arrays |= {f"{prefix}{name}": array for name, array in _seen(who, points).items()}
+    return Film(pictures, sound, rate, Artifact(arrays, attributes))
 
 
 def _utterance(
@@ -167,20 +152,12 @@ def _cast(
         place[frames // 2 :] = later[frames // 2 :]
     cast = [actor(person, units, place)]
     cast[0].present[: {"no_face": frames, "black_start": BLACK_FRAMES}.get(plan.kind, 0)] = False
-    if two:
-        cast.append(_guest(frames, (0.76 * width, 0.58 * height), 0.86 * scale, params, rng))
+    if two:  # a second person, smaller, there only for the middle half of the clip
+        guest = person_of(f"guest_{int(rng.integers(2, 9)):02d}", params)
+        place = head_motion(frames, guest, (0.76 * width, 0.58 * height), 0.86 * scale, rng)
+        cast.append(actor(guest, np.zeros_like(units), place))
+        cast[1].present[: frames // 4] = cast[1].present[frames - frames // 4 :] = False
     return cast, (height, width)
-
-
-def _guest(
-    frames: int, centre: tuple[float, float], scale: float, params: SampleParams, rng: np.random.Generator
-) -> Actor:
-    """Return a second person, smaller, there only for the middle half of the clip."""
-    person = person_of(f"guest_{int(rng.integers(2, 9)):02d}", params)
-    who = actor(person, np.zeros((frames, len(UNITS))), head_motion(frames, person, centre, scale, rng))
-    who.present[: frames // 4] = False
-    who.present[frames - frames // 4 :] = False
-    return who
 
 
 def _filmed(
@@ -201,9 +178,11 @@ def _filmed(
     return pictures, landmarks
 
 
-def _seen(who: Actor, landmarks: list[Float[np.ndarray, "68 2"]]) -> Seen:
-    frame = np.flatnonzero(who.present).astype(np.int32)
-    return Seen(frame, np.array(landmarks, dtype=np.float32).reshape(-1, 68, 2))
+def _seen(who: Actor, landmarks: list[Float[np.ndarray, "68 2"]]) -> dict[str, np.ndarray]:
+    """Return the frames (n,) with the face, its landmarks (n, 68, 2) there, and its boxes (n, 4) about them."""
+    points = np.array(landmarks, dtype=np.float32).reshape(-1, 68, 2)
+    boxes = np.concatenate([points.min(axis=1), points.max(axis=1)], axis=1)
+    return {"frame": np.flatnonzero(who.present).astype(np.int32), "landmarks": points, "boxes": boxes}
 
 
 def _recorded(
@@ -224,7 +203,7 @@ def still(emotion: str, number: int, usage: str, params: SampleParams) -> UInt8[
     person = person_of(people[int(rng.integers(len(people)))], params)
     curve, mouth = np.array([rng.uniform(0.6, 1.0)]), np.array([rng.uniform(0, 0.5)])
     units = _units(emotion, person, curve, mouth, bool(rng.uniform() < 0.1), params.difficulty, rng)
-    who = actor(person, units, head_motion(1, person, (80, 80), 1.2, rng))
+    who = actor(person, units, head_motion(1, person, (80.0, 80.0), 1.2, rng))
     (picture,), ((points,),) = _filmed([who], (160, 160), -1, params.difficulty, rng)
     low, high = points.min(axis=0), points.max(axis=0)
     half = rng.uniform(0.56, 0.64) * (high - low).max()

@@ -12,8 +12,8 @@ The same parameters give the same bytes, whatever the number of workers. Each cl
 the seed and its id, so a data set with more takes or subjects holds the clips of the smaller one unchanged.
 """
 
-import csv
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -22,33 +22,25 @@ from pathlib import Path
 from typing import TypeVar
 
 import cv2
-import numpy as np
 
-from emotion_pipeline.data.artifact import Artifact, Value, atomic, write_artifact
+from emotion_pipeline.data.artifact import write_artifact
 from emotion_pipeline.data.manifest import SPLITS
+from emotion_pipeline.data.tables import write_rows
 from emotion_pipeline.emotions import EMOTIONS
 from emotion_pipeline.params import SampleParams
 from emotion_pipeline.run.process import ends_with_parent
-from emotion_pipeline.sample.film import FPS, Film, Plan, film, still
+from emotion_pipeline.sample.film import FPS, Plan, film, still
 from emotion_pipeline.sample.movie import write_movie
 
 ODD_CLIPS = (
-    ("no_face", "train", "sad"),
-    ("no_face", "test", "happy"),
-    ("no_sound", "train", "happy"),
-    ("no_sound", "test", "angry"),
-    ("two_faces", "train", "surprise"),
-    ("two_faces", "test", "fear"),
-    ("cut", "train", "disgust"),
-    ("cut", "val", "happy"),
-    ("short", "train", "angry"),
-    ("short", "test", "surprise"),
-    ("black_start", "train", "neutral"),
-    ("black_start", "val", "sad"),
-    ("unlabelled", "test", ""),
-    ("unlabelled", "test", ""),
-    ("unlabelled", "", ""),
-)
+    ("no_face", "train", "sad"), ("no_face", "test", "happy"),
+    ("no_sound", "train", "happy"), ("no_sound", "test", "angry"),
+    ("two_faces", "train", "surprise"), ("two_faces", "test", "fear"),
+    ("cut", "train", "disgust"), ("cut", "val", "happy"),
+    ("short", "train", "angry"), ("short", "test", "surprise"),
+    ("black_start", "train", "neutral"), ("black_start", "val", "sad"),
+    ("unlabelled", "test", ""), ("unlabelled", "test", ""), ("unlabelled", "", ""),
+)  # fmt: skip
 """Clips that are odd on purpose: kind, split, label."""
 
 STILL_FOLDERS = {"Training": 1.0, "PublicTest": 0.2, "PrivateTest": 0.2}
@@ -63,10 +55,8 @@ def make_clips(folder: Path, params: SampleParams, workers: int = 1) -> None:
     for name in ("clips", "truth"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     _for_each(partial(_make_clip, folder, params), plans, workers)
-    with atomic(folder / "clips.csv") as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["clip_id", "path", "split", "label", "subject"])
-        writer.writerows([p.clip_id, p.path, p.split, p.label, p.subject] for p in plans)
+    rows = [(plan.clip_id, plan.path, plan.split, plan.label, plan.subject) for plan in plans]
+    write_rows(folder / "clips.csv", [("clip_id", "path", "split", "label", "subject"), *rows])
 
 
 def make_stills(folder: Path, params: SampleParams, workers: int = 1) -> None:
@@ -83,42 +73,25 @@ def make_stills(folder: Path, params: SampleParams, workers: int = 1) -> None:
 
 
 def _plans(params: SampleParams) -> Iterator[Plan]:
-    counts = {split: getattr(params.subjects, split) for split in SPLITS}
-    for split, count in counts.items():
-        for i in range(count):
+    for split in SPLITS:
+        for i in range(getattr(params.subjects, split)):
             subject = f"{split}_{i + 1:02d}"
             for turn in range(params.emotions_per_subject):
                 label = EMOTIONS[(i * params.emotions_per_subject + turn) % len(EMOTIONS)]
                 for take in range(1, params.takes + 1):
                     yield Plan(f"{subject}_{label}_{take}", split, label, subject, "", label)
-    numbers = dict.fromkeys((kind for kind, _, _ in ODD_CLIPS), 0)
+    numbers: Counter[str] = Counter()
     for kind, split, label in ODD_CLIPS:
         numbers[kind] += 1
-        clip_id = f"odd_{kind}_{numbers[kind]}"
         subject = f"{split}_01" if split else "guest_01"
-        shown = label or EMOTIONS[(3 * numbers[kind]) % len(EMOTIONS)]
-        yield Plan(clip_id, split, label, subject, kind, shown)
+        shown = label or EMOTIONS[3 * numbers[kind] % len(EMOTIONS)]
+        yield Plan(f"odd_{kind}_{numbers[kind]}", split, label, subject, kind, shown)
 
 
 def _make_clip(folder: Path, params: SampleParams, plan: Plan) -> None:
     made = film(plan, params)
     write_movie(folder / plan.path, made.pictures, FPS, made.sound, made.rate)
-    write_artifact(folder / "truth" / f"{plan.clip_id}.h5", plan.clip_id, _truth(made, plan))
-
-
-def _truth(made: Film, plan: Plan) -> Artifact:
-    arrays = {"intensity": made.intensity.astype(np.float32)}
-    for prefix, seen in zip(("", "second/"), made.faces, strict=False):
-        arrays |= {f"{prefix}frame": seen.frame, f"{prefix}landmarks": seen.landmarks, f"{prefix}boxes": seen.boxes}
-    attributes: dict[str, Value] = {
-        "emotion": plan.shown,
-        "kind": plan.kind,
-        "apex_frame": made.apex,
-        "cut_frame": made.cut,
-        "face_informative": made.face_informative,
-        "voice_informative": made.voice_informative,
-    }
-    return Artifact(arrays, attributes)
+    write_artifact(folder / "truth" / f"{plan.clip_id}.h5", plan.clip_id, made.truth)
 
 
 def _make_stills(folder: Path, params: SampleParams, task: tuple[str, str, int]) -> None:

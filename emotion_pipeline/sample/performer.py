@@ -108,7 +108,7 @@ def _photograph() -> Float[np.ndarray, "h w 3"]:
     return skimage.data.astronaut()[:HEIGHT, :WIDTH].astype(np.float32) / 255
 
 
-def _mask(outlines: list[np.ndarray], blur: float, thickness: float = 0) -> Float[np.ndarray, "h w 1"]:
+def _mask(outlines: list[np.ndarray], blur: float, thickness: float = 0.0) -> Float[np.ndarray, "h w 1"]:
     """Return 1 within the outlines, or along them where they are lines of a thickness, and 0 elsewhere; blurred."""
     canvas = np.zeros((HEIGHT * 4, WIDTH * 4), np.uint8)
     fine = [np.round((outline + 0.5) * 4).astype(np.int32) for outline in outlines]
@@ -169,7 +169,7 @@ def _lips_filled() -> Float[np.ndarray, "h w 3"]:
 
 def _without_folds(picture: np.ndarray, amount: float) -> Float[np.ndarray, "h w 3"]:
     folds = [points("208 124 203 128 198 133 196 138"), points("237 124 242 129 247 135 249.5 141")]
-    mask = np.clip(1.3 * _mask(folds, 1.6, thickness=6), 0, 1) * amount
+    mask = np.clip(1.3 * _mask(folds, 1.6, thickness=6.0), 0, 1) * amount
     return _blend(picture, cv2.GaussianBlur(picture, (0, 0), 5) + 0.02, mask)
 
 
@@ -200,7 +200,7 @@ def _dressed(
         return _blend(picture, picture.max(axis=-1, keepdims=True) * colour * 1.1, orange), outline
     y, x = np.mgrid[:HEIGHT, :WIDTH].astype(np.float32)[..., None]
     light = 0.95 - 0.0016 * np.abs(x - 205) + 0.03 * np.sin(x / 3 + 0.04 * y)
-    collar = 1 - 0.35 * _mask([_JUMPER[7:12] + np.array([0, 3])], 1.0, thickness=5)
+    collar = 1 - 0.35 * _mask([_JUMPER[7:12] + np.array([0, 3])], 1.0, thickness=5.0)
     mask = _mask([_JUMPER], 0.8)
     cloth = colour * ((light + 0.12 * _noise(1.0, rng)) * collar)
     return _blend(picture, cloth, mask), np.maximum(outline * _mask([_HEAD], 0.8), mask)

@@ -16,24 +16,21 @@ FACE_CENTRE = np.array([224.0, 132.0])
 
 @dataclass(frozen=True)
 class Actor:
-    """A performer in a shot of t frames."""
+    """A performer in a clip of t frames."""
 
     person: Performer
-    smooth: UInt8[np.ndarray, "h w 4"]  # the portrait without the folds of a smile
-    folded: UInt8[np.ndarray, "h w 4"]
     units: Float[np.ndarray, "t u"]  # action units
     place: Float[np.ndarray, "t 2 3"]  # photograph -> frame
     present: Bool[np.ndarray, " t"]
 
 
 def actor(person: Performer, units: Float[np.ndarray, "t u"], place: Float[np.ndarray, "t 2 3"]) -> Actor:
-    """On screen in all frames."""
-    smooth, folded = portrait(person, 0.0), portrait(person, 1.0)
-    return Actor(person, smooth, folded, units, place, np.ones(len(units), dtype=bool))
+    """Return a performer who is present in all frames."""
+    return Actor(person, units, place, np.ones(len(units), dtype=bool))
 
 
 def wander(frames: int, size: float, seconds: float, rng: np.random.Generator) -> Float[np.ndarray, " t"]:
-    """A smooth random movement of about `size`, for frames at 25 a second."""
+    """Return a smooth random movement of about `size`, for frames at 25 a second."""
     t = np.arange(frames) / 25
     waves = [np.sin(2 * np.pi * t / (seconds * rng.uniform(0.6, 2)) + rng.uniform(0, 7)) for _ in range(2)]
     return size * (0.6 * waves[0] + 0.4 * waves[1])
@@ -42,7 +39,7 @@ def wander(frames: int, size: float, seconds: float, rng: np.random.Generator) -
 def head_motion(
     frames: int, person: Performer, centre: tuple[float, float], scale: float, rng: np.random.Generator
 ) -> Float[np.ndarray, "t 2 3"]:
-    """Affine maps from the photograph to the frame that move the face about `centre`."""
+    """Return affine maps from the photograph to the frame that move the face about `centre`."""
     side = -1 if person.mirrored else 1
     angle = np.radians(rng.uniform(-3, 3) + wander(frames, 4.0, 2.5, rng)) - 0.045 * side
     zoom = scale * (1 + wander(frames, 0.02, 3.0, rng))
@@ -55,13 +52,14 @@ def head_motion(
 def draw(
     picture: Float[np.ndarray, "h w 3"], who: Actor, frame: int
 ) -> tuple[Float[np.ndarray, "h w 3"], Float[np.ndarray, "68 2"]]:
-    """The picture with the actor in it, and the actor's landmarks in pixels of the picture."""
+    """Return the picture with the actor in it, and the actor's landmarks in pixels of the picture."""
     units = who.units[frame]
     shift = who.person.shape + np.tensordot(units, UNIT_SHIFTS, 1)
     wrinkled = units[LIP_CORNER_PULLER] + 0.5 * units[NOSE_WRINKLER]
     folds = float(np.clip(wrinkled, 0, 1))
-    canvas = who.smooth.copy()
-    canvas[PART] = warp_face(cv2.addWeighted(who.folded[PART], folds, who.smooth[PART], 1 - folds, 0), shift)
+    smooth, folded = portrait(who.person, 0.0), portrait(who.person, 1.0)
+    canvas = smooth.copy()
+    canvas[PART] = warp_face(cv2.addWeighted(folded[PART], folds, smooth[PART], 1 - folds, 0), shift)
     if who.person.glasses:
         _draw_glasses(canvas, who.person)
     place = who.place[frame]
@@ -93,7 +91,7 @@ def _draw_glasses(canvas: UInt8[np.ndarray, "h w 4"], person: Performer) -> None
 
 
 def background(height: int, width: int, rng: np.random.Generator) -> Float[np.ndarray, "h w 3"]:
-    """A room out of focus: a wall, some things in it."""
+    """Return a room out of focus: a wall and some things in it."""
     top, bottom = rng.uniform(50, 220, 3), rng.uniform(40, 200, 3)
     grey = rng.uniform(0.3, 0.8)
     top, bottom = (c * (1 - grey) + c.mean() * grey for c in (top, bottom))
@@ -138,7 +136,7 @@ def camera(frames: int, difficulty: float, rng: np.random.Generator) -> Camera:
 def photographed(
     picture: Float[np.ndarray, "h w 3"], how: Camera, frame: int, rng: np.random.Generator
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """The picture under the light of this frame, as the camera gives it."""
+    """Return the picture under the light of this frame, as the camera gives it."""
     h, w = picture.shape[:2]
     x, y = np.linspace(-1, 1, w, dtype=np.float32), np.linspace(-1, 1, h, dtype=np.float32)[:, None]
     light = 1 + np.float32(how.slope) * (np.float32(np.cos(how.direction)) * x + np.float32(np.sin(how.direction)) * y)
