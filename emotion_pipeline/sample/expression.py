@@ -7,6 +7,7 @@ pixels was set by eye.
 
 import numpy as np
 from jaxtyping import Float
+from numpy.random import Generator
 
 from emotion_pipeline.emotions import EMOTIONS
 
@@ -53,6 +54,15 @@ _SIDE_UPPER, _SIDE_LOWER, _CHEEKS = (49, 53, 68, 69), (55, 59, 70, 71), (72, 73,
 Moves = list[tuple[tuple[int, ...], int | float, int | float]]
 """Moves of control points: points, pixels outwards from the middle of the face, pixels down."""
 
+
+def _shift(moves: Moves) -> Float[np.ndarray, "c 2"]:
+    shift = np.zeros_like(CONTROLS)
+    for chosen, outwards, down in moves:
+        side = np.tanh((CONTROLS[list(chosen), 0] - _CENTRE) / 3)
+        shift[list(chosen)] += np.stack([outwards * side, np.full(len(chosen), down)], axis=1)
+    return shift
+
+
 UNITS: dict[int, Moves] = {
     # inner and outer brow raiser, brow lowerer
     1: [((21, 22), 0, -5), ((20, 23), 0, -3.6), ((19, 24), 0, -1.4)],
@@ -81,6 +91,8 @@ UNITS: dict[int, Moves] = {
 }  # fmt: skip
 """Moves of each action unit at full strength, by its number."""
 
+UNIT_SHIFTS = np.stack([_shift(moves) for moves in UNITS.values()])
+
 NOSE_WRINKLER, LIP_CORNER_PULLER, LIPS_PART, JAW_DROP, LIDS_CLOSE = map([*UNITS].index, (9, 12, 25, 26, 43))
 """Columns of these units in arrays (t, u)."""
 
@@ -95,47 +107,35 @@ RECIPES = {
 }
 """Strength of the action units at the apex of each emotion."""
 
-_NEUTRAL: Moves = [
+NEUTRAL = _shift([
     (_CORNERS, -4.6, 5.8), (_SIDE_UPPER, -2.4, 3.9), (_SIDE_LOWER, -2.4, 1.9), ((50, 51, 52), 0, 2.3),
     ((61, 62, 63), 0, 2.4), ((65, 66, 67), 0, -2.7), ((56, 57, 58), 0, -1.2),
     ((50, 52, 61, 63, 56, 58, 65, 67), -0.7, 0), (_CHEEKS, 0, 1.2), ((76, 77), -1.6, 1.8), (_LOWER_LIDS, 0, 0.5),
     ((7, 8, 9), 0, -1.2),
+])  # fmt: skip
+"""Shift (c, 2) from the smile of the photograph to a closed, relaxed mouth."""
+
+_SHAPES: list[Moves] = [
+    # jaw width, chin length
+    [((3, 4, 12, 13), 2.6, 0), ((5, 11), 3.4, 0), ((6, 10), 2.6, 0), ((2, 14), 1.2, 0)],
+    [((7, 8, 9), 0, 3.4), ((6, 10), 0, 2.4), ((5, 11), 0, 1.2)],
+    # eye distance, opening, slant; nose width, length
+    [((*range(36, 48),), 1.7, 0), ((*range(17, 27),), 1.3, 0)], [(_UPPER_LIDS, 0, -0.7), (_LOWER_LIDS, 0, 0.5)],
+    [((36, 45), 0, -1.1), ((39, 42), 0, 0.6)],
+    [((31, 35), 1.6, 0), ((32, 34), 0.8, 0)], [((30, 31, 32, 33, 34, 35), 0, 2), ((29,), 0, 1.2)],
+    # mouth width, lip thickness, mouth height; brow height, slant
+    [(_CORNERS, 2, 0), (_SIDE_UPPER, 1.2, 0), (_SIDE_LOWER, 1.2, 0)],
+    [((50, 51, 52), 0, -1.1), ((49, 53), 0, -0.6), ((56, 57, 58), 0, 1.3), ((55, 59), 0, 0.7)],
+    [((*range(48, 72),), 0, 1.3)], [((*range(17, 27),), 0, -1.3)], [((17, 26), 0, -1), ((21, 22), 0, 0.9)],
 ]  # fmt: skip
-"""Moves from the smile of the photograph to a closed, relaxed mouth."""
+SHAPES = np.stack([_shift(moves) for moves in _SHAPES])
+"""Shifts (s, c, 2) by which faces differ between people, at one standard deviation."""
 
-_SHAPES: dict[str, Moves] = {
-    "jaw width": [((3, 4, 12, 13), 2.6, 0), ((5, 11), 3.4, 0), ((6, 10), 2.6, 0), ((2, 14), 1.2, 0)],
-    "chin length": [((7, 8, 9), 0, 3.4), ((6, 10), 0, 2.4), ((5, 11), 0, 1.2)],
-    "eye distance": [((*range(36, 48),), 1.7, 0), ((*range(17, 27),), 1.3, 0)],
-    "eye opening": [(_UPPER_LIDS, 0, -0.7), (_LOWER_LIDS, 0, 0.5)],
-    "eye slant": [((36, 45), 0, -1.1), ((39, 42), 0, 0.6)],
-    "nose width": [((31, 35), 1.6, 0), ((32, 34), 0.8, 0)],
-    "nose length": [((30, 31, 32, 33, 34, 35), 0, 2), ((29,), 0, 1.2)],
-    "mouth width": [(_CORNERS, 2, 0), (_SIDE_UPPER, 1.2, 0), (_SIDE_LOWER, 1.2, 0)],
-    "lip thickness": [((50, 51, 52), 0, -1.1), ((49, 53), 0, -0.6), ((56, 57, 58), 0, 1.3), ((55, 59), 0, 0.7)],
-    "mouth height": [((*range(48, 72),), 0, 1.3)],
-    "brow height": [((*range(17, 27),), 0, -1.3)],
-    "brow slant": [((17, 26), 0, -1), ((21, 22), 0, 0.9)],
-}
-"""Moves by which faces differ between people, at one standard deviation."""
-
-
-def _shift(moves: Moves) -> Float[np.ndarray, "c 2"]:
-    shift = np.zeros_like(CONTROLS)
-    for chosen, outwards, down in moves:
-        side = np.tanh((CONTROLS[list(chosen), 0] - _CENTRE) / 3)
-        shift[list(chosen)] += np.stack([outwards * side, np.full(len(chosen), down)], axis=1)
-    return shift
-
-
-NEUTRAL_SHIFT = _shift(_NEUTRAL)
-UNIT_SHIFTS = np.stack([_shift(moves) for moves in UNITS.values()])
-SHAPE_SHIFTS = np.stack([_shift(moves) for moves in _SHAPES.values()])
 APEX = np.array([[RECIPES[emotion].get(unit, 0.0) for unit in UNITS] for emotion in EMOTIONS])
 """Action units (7, u) at the apex of each emotion, in the order of `EMOTIONS`."""
 
 
-def intensity_curve(frames: int, rng: np.random.Generator) -> tuple[Float[np.ndarray, " t"], int]:
+def intensity_curve(frames: int, rng: Generator) -> tuple[Float[np.ndarray, " t"], int]:
     """Return the strength of the expression in each frame, in [0, 1] (onset, apex, offset), and the apex frame."""
     onset, rise = frames * rng.uniform(0.02, 0.2), frames * rng.uniform(0.15, 0.3)
     hold, fall = frames * rng.uniform(0.2, 0.4), frames * rng.uniform(0.2, 0.4)

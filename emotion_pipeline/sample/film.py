@@ -7,6 +7,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
+from numpy.random import Generator
 from scipy.signal import resample_poly
 
 from emotion_pipeline.data.artifact import Artifact, Value
@@ -55,7 +56,7 @@ class Film:
     truth: Artifact  # what is really there, as `generate` describes it
 
 
-def generator(seed: int, *names: str) -> np.random.Generator:
+def generator(seed: int, *names: str) -> Generator:
     """Return random numbers that depend on the seed and the names alone."""
     return np.random.default_rng([seed, *(zlib.crc32(name.encode()) for name in names)])
 
@@ -68,7 +69,7 @@ def person_of(subject: str, params: SampleParams) -> Performer:
     return performer(index, params.difficulty, generator(params.seed, "person", subject))
 
 
-def weakness(difficulty: float, rng: np.random.Generator) -> tuple[bool, bool]:
+def weakness(difficulty: float, rng: Generator) -> tuple[bool, bool]:
     """Draw whether a clip's face shows next to nothing, and whether its voice does: never both, so fusion helps."""
     luck, share = rng.uniform(), UNINFORMATIVE * difficulty
     return luck < share, share <= luck < 2 * share
@@ -83,7 +84,8 @@ def film(plan: Plan, params: SampleParams) -> Film:
     cut = frames // 2 if plan.kind == "cut" else -1
     spoken, mouth = _utterance(plan.shown, person, frames, weak_voice, params.difficulty, rng)
     curve, apex = intensity_curve(frames, rng)
-    units = _units(plan.shown, person, curve, mouth, weak_face, params.difficulty, rng)
+    units = _units(plan.shown, person, curve, weak_face, params.difficulty, rng)
+    open_mouth(units, mouth)
     cast, size = _cast(plan, person, units, params, rng)
     pictures, landmarks = _filmed(cast, size, cut, params.difficulty, rng)
     if plan.kind == "black_start":
@@ -106,7 +108,7 @@ def film(plan: Plan, params: SampleParams) -> Film:
 
 
 def _utterance(
-    shown: str, person: Performer, frames: int, weak: bool, difficulty: float, rng: np.random.Generator
+    shown: str, person: Performer, frames: int, weak: bool, difficulty: float, rng: Generator
 ) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " t"]]:
     """Return speech of the clip's length at `RATE`, and how far the mouth opens for it in each frame."""
     strength = 0.0 if weak else (1.35 - 0.5 * difficulty) * np.exp(rng.normal(0, 0.2 * difficulty))
@@ -116,22 +118,15 @@ def _utterance(
 
 
 def _units(
-    shown: str,
-    person: Performer,
-    curve: Float[np.ndarray, " t"],
-    mouth: Float[np.ndarray, " t"],
-    weak: bool,
-    difficulty: float,
-    rng: np.random.Generator,
+    shown: str, person: Performer, curve: Float[np.ndarray, " t"], weak: bool, difficulty: float, rng: Generator
 ) -> Float[np.ndarray, "t u"]:
-    """Return the action units in each frame: the emotion in the person's way, a trace of another, speech, blinks."""
+    """Return the action units in each frame: the emotion in the person's way, a trace of another, blinks."""
     strength = person.strength * (1.15 - 0.35 * difficulty) * np.exp(rng.normal(0, 0.3 * difficulty))
     strength = min(strength, 1.15) * (0.1 if weak else 1)
     other = APEX[int(rng.integers(len(EMOTIONS)))] * rng.uniform(0, 0.4 * difficulty)
     chance = np.exp(rng.normal(0, 0.1 + 0.2 * difficulty, len(other)))
     apex = strength * APEX[EMOTIONS.index(shown)] + (0.1 if weak else 0.6) * other
     units = curve[:, None] * np.clip(apex * person.style * chance, 0, 1.35)
-    open_mouth(units, mouth)
     for blink in rng.uniform(0, 90, 3):
         lids = np.exp(-0.5 * ((np.arange(len(curve)) - blink) / 1.1) ** 2)
         units[:, LIDS_CLOSE] = np.maximum(units[:, LIDS_CLOSE], lids)
@@ -139,7 +134,7 @@ def _units(
 
 
 def _cast(
-    plan: Plan, person: Performer, units: Float[np.ndarray, "t u"], params: SampleParams, rng: np.random.Generator
+    plan: Plan, person: Performer, units: Float[np.ndarray, "t u"], params: SampleParams, rng: Generator
 ) -> tuple[list[Actor], tuple[int, int]]:
     """Return the labelled person, perhaps a guest behind, and height and width of the pictures."""
     frames, two = len(units), plan.kind == "two_faces"
@@ -161,7 +156,7 @@ def _cast(
 
 
 def _filmed(
-    cast: list[Actor], size: tuple[int, int], cut: int, difficulty: float, rng: np.random.Generator
+    cast: list[Actor], size: tuple[int, int], cut: int, difficulty: float, rng: Generator
 ) -> tuple[list[UInt8[np.ndarray, "h w 3"]], list[list[Float[np.ndarray, "68 2"]]]]:
     """Return the pictures, in another room from frame `cut` on, and the landmarks of each of the cast in them."""
     pictures = []
@@ -186,7 +181,7 @@ def _seen(who: Actor, landmarks: list[Float[np.ndarray, "68 2"]]) -> dict[str, n
 
 
 def _recorded(
-    sound: Float[np.ndarray, " n"], rate: int, channels: int, difficulty: float, rng: np.random.Generator
+    sound: Float[np.ndarray, " n"], rate: int, channels: int, difficulty: float, rng: Generator
 ) -> Float[np.ndarray, "s c"]:
     """Return the speech with noise, at the microphone's level, rate and number of channels."""
     noise = np.convolve(rng.normal(0, 1, len(sound)), np.ones(4) / 2, mode="same")
@@ -202,7 +197,8 @@ def still(emotion: str, number: int, usage: str, params: SampleParams) -> UInt8[
     people = [f"train_{i + 1:02d}" for i in range(params.subjects.train)] + [f"guest_{i:02d}" for i in range(20, 30)]
     person = person_of(people[int(rng.integers(len(people)))], params)
     curve, mouth = np.array([rng.uniform(0.6, 1.0)]), np.array([rng.uniform(0, 0.5)])
-    units = _units(emotion, person, curve, mouth, bool(rng.uniform() < 0.1), params.difficulty, rng)
+    units = _units(emotion, person, curve, rng.uniform() < 0.1, params.difficulty, rng)
+    open_mouth(units, mouth)
     who = actor(person, units, head_motion(1, person, (80.0, 80.0), 1.2, rng))
     (picture,), ((points,),) = _filmed([who], (160, 160), -1, params.difficulty, rng)
     low, high = points.min(axis=0), points.max(axis=0)

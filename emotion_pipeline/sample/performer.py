@@ -7,17 +7,9 @@ import cv2
 import numpy as np
 import skimage.data
 from jaxtyping import Float, UInt8
+from numpy.random import Generator
 
-from emotion_pipeline.sample.expression import (
-    CONTROLS,
-    LANDMARKS,
-    LOWER_LIP,
-    NEUTRAL_SHIFT,
-    SHAPE_SHIFTS,
-    UNITS,
-    UPPER_LIP,
-    points,
-)
+from emotion_pipeline.sample.expression import CONTROLS, LANDMARKS, LOWER_LIP, NEUTRAL, SHAPES, UNITS, UPPER_LIP, points
 
 SCALE = 2
 """Pixels of a performer's picture per pixel of the photograph."""
@@ -26,29 +18,27 @@ HEIGHT, WIDTH = 320, 400
 
 _PERSON = points(
     """276 31 260 24 248 18 237 16 227 16 212 22 207 20 193 29 185 38 174 43 163 51 156 58 153 68 155 98 157 104
-    167 115 170 116 170 121 174 128 182 132 182 141 185 149 165 149 145 155 128 166 117 182 113 200 100 217
-    80 228 60 248 45 272 36 310 24 399 362 399 357 324 356 302 352 287 347 282 346 274 340 262 318 242 303 233
-    299 219 289 203 276 189 255 173 256 163 264 149 266 137 275 134 290 117 296 107 300 92 299 72 296 66
-    296 58 286 40"""
+    167 115 170 116 170 121 174 128 182 132 182 141 185 149 165 149 145 155 128 166 117 182 113 200 100 217 80
+    228 60 248 45 272 36 310 24 399 362 399 357 324 356 302 352 287 347 282 346 274 340 262 318 242 303 233 299
+    219 289 203 276 189 255 173 256 163 264 149 266 137 275 134 290 117 296 107 300 92 299 72 296 66 296 58 286
+    40"""
 )
 _SKIN = points(
     """186 75 193 77 207 82 224 81 240 83 257 87 266 89 270 97 271 120 276 133 268 137 257 162 254 178 252 186
     230 190 205 186 190 184 186 178 186 166 182 142 180 132 173 127 170 118 178 116 180 105 183 90"""
 )
 _JUMPER = points(
-    """0 399 20 330 44 286 84 252 130 232 160 214 178 190 185 174 200 183 225 188 246 183 254 172 262 190
-    284 214 318 232 356 254 380 290 399 340 399 399"""
+    """0 399 20 330 44 286 84 252 130 232 160 214 178 190 185 174 200 183 225 188 246 183 254 172 262 190 284
+    214 318 232 356 254 380 290 399 340 399 399"""
 )
 _HEAD = points("0 0 399 0 399 140 267 139 257 162 254 200 186 200 186 165 184 150 181 139 0 139")
 _BEARD = points(
-    """181 124 186 132 192 142 199 139 205 135 214 134.5 224 136.5 234 135 243 136.5 249 141 257 142 263 134
-    269 126 268 140 262 154 250 170 236 178 222 180 208 177 196 168 186 154"""
+    """181 124 186 132 192 142 199 139 205 135 214 134.5 224 136.5 234 135 243 136.5 249 141 257 142 263 134 269
+    126 268 140 262 154 250 170 236 178 222 180 208 177 196 168 186 154"""
 )
 """Outlines in the photograph: person, skin, a drawn jumper, head and neck, the region of a beard."""
 
-_HAIR = np.array(
-    [[1, 1, 1], [0.36, 0.31, 0.29], [0.62, 0.5, 0.4], [1.05, 0.66, 0.44], [1.15, 1.15, 1.17]], dtype=np.float32
-)
+_HAIR = np.array([[1, 1, 1], [0.36, 0.31, 0.29], [0.62, 0.5, 0.4], [1.05, 0.66, 0.44], [1.15, 1.15, 1.17]], np.float32)
 """Colours of hair as factors on grey; the first stands for the colour of the photograph."""
 
 _GOLDEN = 0.618033988749895
@@ -77,14 +67,13 @@ class Performer:
     tract: float  # factor on the formants
 
 
-def performer(index: int, difficulty: float, rng: np.random.Generator) -> Performer:
+def performer(index: int, difficulty: float, rng: Generator) -> Performer:
     """Return person number `index`; neighbouring numbers differ in the traits one sees first."""
-    spread = 0.5 + 0.7 * difficulty
-    shape = NEUTRAL_SHIFT + np.tensordot(np.clip(rng.normal(0, spread, len(SHAPE_SHIFTS)), -1.6, 1.6), SHAPE_SHIFTS, 1)
+    traits = np.clip(rng.normal(0, 0.5 + 0.7 * difficulty, len(SHAPES)), -1.6, 1.6)
     male = index % 2 == 1
     stature = rng.uniform(0, 1)
     return Performer(
-        shape=shape,
+        shape=NEUTRAL + np.tensordot(traits, SHAPES, 1),
         style=np.exp(rng.normal(0, 0.1 + 0.35 * difficulty, len(UNITS))),
         strength=np.exp(rng.normal(0, 0.25 * difficulty)),
         aspect=(rng.uniform(0.94, 1.06), rng.uniform(0.96, 1.05)),
@@ -160,8 +149,7 @@ def portrait(person: Performer, folds: float) -> UInt8[np.ndarray, "h w 4"]:
 @cache
 def _lips_filled() -> Float[np.ndarray, "h w 3"]:
     """Return the photograph with the colour of the lips between them, so that no teeth come along with the skin."""
-    rims = np.concatenate([CONTROLS[list(UPPER_LIP)], CONTROLS[list(LOWER_LIP)][::-1]])
-    inside = np.clip(2.5 * _mask([rims], 0.7), 0, 1)
+    inside = np.clip(2.5 * _mask([CONTROLS[[*UPPER_LIP, *LOWER_LIP[::-1]]]], 0.7), 0, 1)
     around = cv2.GaussianBlur(_photograph() * (1 - inside), (0, 0), 2.5)
     around = around / np.maximum(cv2.GaussianBlur(1 - inside, (0, 0), 2.5), 1e-3)[..., None]
     return _blend(_photograph(), around, inside)
@@ -179,11 +167,11 @@ def _toned(picture: np.ndarray, person: Performer) -> Float[np.ndarray, "h w 3"]
     return np.clip(picture, 0, 1) ** (1 + 0.25 * person.tone) * gain
 
 
-def _noise(blur: float, rng: np.random.Generator) -> Float[np.ndarray, "h w 1"]:
+def _noise(blur: float, rng: Generator) -> Float[np.ndarray, "h w 1"]:
     return cv2.GaussianBlur(rng.normal(0, 1, (HEIGHT, WIDTH)).astype(np.float32), (0, 0), blur)[..., None]
 
 
-def _bearded(picture: np.ndarray, person: Performer, rng: np.random.Generator) -> Float[np.ndarray, "h w 3"]:
+def _bearded(picture: np.ndarray, person: Performer, rng: Generator) -> Float[np.ndarray, "h w 3"]:
     region = _mask([_BEARD], 2.2) * (1 - _mask([LANDMARKS[48:60]], 0.7))
     mask = np.clip(region * person.beard * (0.85 + 0.45 * _noise(0.7, rng)), 0, 1)
     colour = np.array([0.5, 0.42, 0.35], np.float32) * _HAIR[person.hair] * (0.5 + 0.5 * picture)
@@ -191,7 +179,7 @@ def _bearded(picture: np.ndarray, person: Performer, rng: np.random.Generator) -
 
 
 def _dressed(
-    picture: np.ndarray, person: Performer, outline: np.ndarray, rng: np.random.Generator
+    picture: np.ndarray, person: Performer, outline: np.ndarray, rng: Generator
 ) -> tuple[Float[np.ndarray, "h w 3"], Float[np.ndarray, "h w 1"]]:
     """Return the picture with the photographed suit dyed, or a jumper over it, and the outline that follows."""
     colour = person.cloth.astype(np.float32)

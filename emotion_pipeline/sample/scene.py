@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
+from numpy.random import Generator
 
 from emotion_pipeline.sample.expression import CONTROLS, LIP_CORNER_PULLER, MIRROR, NOSE_WRINKLER, UNIT_SHIFTS
 from emotion_pipeline.sample.face_warp import PART, warp_face
@@ -29,7 +30,7 @@ def actor(person: Performer, units: Float[np.ndarray, "t u"], place: Float[np.nd
     return Actor(person, units, place, np.ones(len(units), dtype=bool))
 
 
-def wander(frames: int, size: float, seconds: float, rng: np.random.Generator) -> Float[np.ndarray, " t"]:
+def wander(frames: int, size: float, seconds: float, rng: Generator) -> Float[np.ndarray, " t"]:
     """Return a smooth random movement of about `size`, for frames at 25 a second."""
     t = np.arange(frames) / 25
     waves = [np.sin(2 * np.pi * t / (seconds * rng.uniform(0.6, 2)) + rng.uniform(0, 7)) for _ in range(2)]
@@ -37,7 +38,7 @@ def wander(frames: int, size: float, seconds: float, rng: np.random.Generator) -
 
 
 def head_motion(
-    frames: int, person: Performer, centre: tuple[float, float], scale: float, rng: np.random.Generator
+    frames: int, person: Performer, centre: tuple[float, float], scale: float, rng: Generator
 ) -> Float[np.ndarray, "t 2 3"]:
     """Return affine maps from the photograph to the frame that move the face about `centre`."""
     side = -1 if person.mirrored else 1
@@ -90,7 +91,7 @@ def _draw_glasses(canvas: UInt8[np.ndarray, "h w 4"], person: Performer) -> None
         cv2.polylines(canvas, [ends], False, colour, thickness, cv2.LINE_AA, 4)
 
 
-def background(height: int, width: int, rng: np.random.Generator) -> Float[np.ndarray, "h w 3"]:
+def background(height: int, width: int, rng: Generator) -> Float[np.ndarray, "h w 3"]:
     """Return a room out of focus: a wall and some things in it."""
     top, bottom = rng.uniform(50, 220, 3), rng.uniform(40, 200, 3)
     grey = rng.uniform(0.3, 0.8)
@@ -120,7 +121,7 @@ class Camera:
     noise: float  # grey levels
 
 
-def camera(frames: int, difficulty: float, rng: np.random.Generator) -> Camera:
+def camera(frames: int, difficulty: float, rng: Generator) -> Camera:
     """Draw light and camera of a shot."""
     return Camera(
         gain=float(rng.uniform(0.85, 1.12)),
@@ -134,7 +135,7 @@ def camera(frames: int, difficulty: float, rng: np.random.Generator) -> Camera:
 
 
 def photographed(
-    picture: Float[np.ndarray, "h w 3"], how: Camera, frame: int, rng: np.random.Generator
+    picture: Float[np.ndarray, "h w 3"], how: Camera, frame: int, rng: Generator
 ) -> UInt8[np.ndarray, "h w 3"]:
     """Return the picture under the light of this frame, as the camera gives it."""
     h, w = picture.shape[:2]

@@ -4,6 +4,7 @@ from dataclasses import astuple, dataclass
 
 import numpy as np
 from jaxtyping import Float
+from numpy.random import Generator
 from scipy.signal import lfilter
 
 RATE = 16000
@@ -42,7 +43,7 @@ PROSODY = {
 """Roughly after the directions in Scherer 2003 (Speech Communication 40, table 2), sizes set by ear and eye."""
 
 
-def prosody(emotion: str, strength: float, spread: float, rng: np.random.Generator) -> Prosody:
+def prosody(emotion: str, strength: float, spread: float, rng: Generator) -> Prosody:
     """Return a way between the neutral one (strength 0) and the emotion's (1) or beyond, varied by `spread`."""
     start, end = np.array(astuple(PROSODY["neutral"])), np.array(astuple(PROSODY[emotion]))
     value = start + strength * (end - start)
@@ -54,7 +55,7 @@ def prosody(emotion: str, strength: float, spread: float, rng: np.random.Generat
 
 
 def speak(
-    samples: int, way: Prosody, pitch: float, tract: float, rng: np.random.Generator
+    samples: int, way: Prosody, pitch: float, tract: float, rng: Generator
 ) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
     """Return sound in [-1, 1] at `RATE`, and how far the mouth is open in [0, 1], sample by sample.
 
@@ -72,7 +73,7 @@ def speak(
     return np.clip(0.05 * 10 ** (way.level / 20) * sound, -0.98, 0.98).astype(np.float32), envelope.astype(np.float32)
 
 
-def _syllables(seconds: float, tempo: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def _syllables(seconds: float, tempo: float, rng: Generator) -> tuple[np.ndarray, np.ndarray]:
     """Return begin and length of each syllable, in seconds; every fifth gap is a longer pause."""
     start = min(0.12, 0.1 * seconds)
     gaps = rng.uniform(0.75, 1.25, int(seconds * tempo) + 4) / tempo
@@ -83,7 +84,7 @@ def _syllables(seconds: float, tempo: float, rng: np.random.Generator) -> tuple[
 
 
 def _envelope(
-    t: Float[np.ndarray, " n"], onsets: np.ndarray, lengths: np.ndarray, rng: np.random.Generator
+    t: Float[np.ndarray, " n"], onsets: np.ndarray, lengths: np.ndarray, rng: Generator
 ) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
     """Return the loudness of the syllables in [0, 1], and a slow pitch accent in about [-1, 1]."""
     loud, accent = np.zeros_like(t), np.zeros_like(t)
@@ -94,7 +95,7 @@ def _envelope(
     return loud, accent
 
 
-def _source(frequency: Float[np.ndarray, " n"], way: Prosody, rng: np.random.Generator) -> Float[np.ndarray, " n"]:
+def _source(frequency: Float[np.ndarray, " n"], way: Prosody, rng: Generator) -> Float[np.ndarray, " n"]:
     """Return Rosenberg's glottal pulses, differentiated, of irregular periods, with breath noise, made dull."""
     phase = np.cumsum(frequency) / RATE
     period = np.floor(phase).astype(int)
@@ -123,7 +124,7 @@ def _through_formants(
     t: Float[np.ndarray, " n"],
     onsets: np.ndarray,
     tract: float,
-    rng: np.random.Generator,
+    rng: Generator,
 ) -> Float[np.ndarray, " n"]:
     """Return the source as speech with one vowel per syllable, gliding from one to the next."""
     chosen = rng.integers(0, len(_VOWELS), len(onsets))
@@ -139,7 +140,7 @@ def _through_formants(
 
 
 def _consonants(
-    t: Float[np.ndarray, " n"], onsets: np.ndarray, tract: float, rng: np.random.Generator
+    t: Float[np.ndarray, " n"], onsets: np.ndarray, tract: float, rng: Generator
 ) -> Float[np.ndarray, " n"]:
     noise = _resonator(np.diff(rng.normal(0, 1, len(t) + 1)), min(4500 * tract, 7000.0), 1500.0)
     gate = np.zeros_like(t)
