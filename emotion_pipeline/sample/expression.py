@@ -17,7 +17,7 @@ def points(text: str) -> Float[np.ndarray, "n 2"]:
     return np.array(text.split(), dtype=np.float64).reshape(-1, 2)
 
 
-LANDMARKS = points(
+CONTROLS = points(
     """180 103  181 115  181.5 127  182.5 140  186 151  191 160  199 168  210 175.5  222 178  235 176  247 170.5
     256 162  262 152  266 141  268 130  269.5 119  270 107
     189.5 90.2  194 88.6  199 88.6  206 90.2  212.5 92  237.5 93.3  244 92.3  250 91.7  257 92.6  262.5 95.8
@@ -26,17 +26,14 @@ LANDMARKS = points(
     236 105  242.5 99.8  250 99.5  257.5 103.5  251.5 106  243 106.5
     202 139  209.5 139.6  218 138.8  223.3 139.9  228.5 139  237 140  244.5 140.5
     237.5 148.5  231 153  223 154.3  215.5 152.8  208 148.3
-    202.6 139.4  216 142.8  223 143.5  229.5 142.9  244 140.8  230 148.9  223.5 149.7  216.5 149"""
-)
-"""68 points of the iBUG scheme in the photograph, placed by hand (dlib's are off by some pixels at the lips)."""
-
-EXTRA = points(
-    """208.5 141.4  237.5 141.7  207.8 145.3  238.2 146.4
+    202.6 139.4  216 142.8  223 143.5  229.5 142.9  244 140.8  230 148.9  223.5 149.7  216.5 149
+    208.5 141.4  237.5 141.7  207.8 145.3  238.2 146.4
     194 122  256 124  205 119  246 121  202 128  249 130"""
 )
-"""Points 68 to 77: lips beside the corners (upper 68 69, lower 70 71), cheeks (72 to 77); left and right by turns."""
+"""Control points in the photograph: 68 landmarks of the iBUG scheme, lips beside the corners (upper 68 69, lower 70
+71), cheeks (72 to 77), left and right by turns. Placed by hand: dlib's landmarks are off by some pixels at the lips."""
 
-CONTROLS = np.concatenate([LANDMARKS, EXTRA])
+LANDMARKS = CONTROLS[:68]
 MIRROR = np.r_[
     16:-1:-1, 26:16:-1, 27:31, 35:30:-1, 45:41:-1, 47, 46, 39:35:-1, 41, 40, 54:47:-1, 59:54:-1, 64:59:-1, 67:64:-1
 ]
@@ -140,10 +137,9 @@ def intensity_curve(frames: int, rng: Generator) -> tuple[Float[np.ndarray, " t"
     onset, rise = frames * rng.uniform(0.02, 0.2), frames * rng.uniform(0.15, 0.3)
     hold, fall = frames * rng.uniform(0.2, 0.4), frames * rng.uniform(0.2, 0.4)
     t = np.arange(frames, dtype=np.float64)
-    up = np.clip((t - onset) / rise, 0, 1)
-    down = np.clip((onset + rise + hold - t) / fall + 1, 0, 1)
-    curve = _smooth(up) * _smooth(down)
-    curve = curve * (1 - 0.04 * np.abs(t - (onset + rise + hold / 2)) / frames)
+    ramps = np.clip([(t - onset) / rise, (onset + rise + hold - t) / fall + 1], 0, 1)
+    up, down = ramps * ramps * (3 - 2 * ramps)
+    curve = up * down * (1 - 0.04 * np.abs(t - (onset + rise + hold / 2)) / frames)
     return curve, int(np.argmax(curve))
 
 
@@ -151,7 +147,3 @@ def open_mouth(units: Float[np.ndarray, "t u"], openness: Float[np.ndarray, " t"
     """Open the mouth of the action units `units` for speech, in place. `openness` is 0 for closed lips, 1 at most."""
     for unit, share in ((JAW_DROP, 0.22), (LIPS_PART, 0.25)):
         units[:, unit] = np.maximum(units[:, unit], share * openness)
-
-
-def _smooth(x: Float[np.ndarray, " t"]) -> Float[np.ndarray, " t"]:
-    return x * x * (3 - 2 * x)

@@ -39,12 +39,8 @@ def write_movie(
             audio = container.add_stream(audio_codec, rate=rate, layout=layout, options=_FLAGS | bits)
             packets = _encoded_sound(sound, cast(av.AudioStream, audio), rate)
         packets += _encoded_pictures(frames, cast(av.VideoStream, video), fps)
-        for packet in sorted(packets, key=_order):
+        for packet in sorted(packets, key=lambda p: ((p.dts or 0) * p.time_base, p.stream.index)):
             container.mux(packet)
-
-
-def _order(packet: av.Packet) -> tuple[Fraction, int]:
-    return (packet.dts or 0) * packet.time_base, packet.stream.index
 
 
 def _encoded_pictures(

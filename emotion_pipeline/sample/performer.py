@@ -41,7 +41,6 @@ _BEARD = points(
 _HAIR = np.array([[1, 1, 1], [0.36, 0.31, 0.29], [0.62, 0.5, 0.4], [1.05, 0.66, 0.44], [1.15, 1.15, 1.17]], np.float32)
 """Colours of hair as factors on grey; the first stands for the colour of the photograph."""
 
-_GOLDEN = 0.618033988749895
 _ROW = np.arange(HEIGHT)[:, None, None]
 
 
@@ -78,7 +77,7 @@ def performer(index: int, difficulty: float, rng: Generator) -> Performer:
         strength=np.exp(rng.normal(0, 0.25 * difficulty)),
         aspect=(rng.uniform(0.94, 1.06), rng.uniform(0.96, 1.05)),
         mirrored=bool(rng.integers(2)),
-        tone=(0.17 + index * _GOLDEN) % 1,
+        tone=(0.17 + index * 0.618033988749895) % 1,  # steps of the golden ratio stay apart
         warmth=rng.uniform(-1, 1),
         hair=(index * 2 + index // 5) % len(_HAIR),
         cloth=rng.uniform(0.15, 0.9, 3),

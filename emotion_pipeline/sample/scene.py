@@ -56,8 +56,7 @@ def draw(
     """Return the picture with the actor in it, and the actor's landmarks in pixels of the picture."""
     units = who.units[frame]
     shift = who.person.shape + np.tensordot(units, UNIT_SHIFTS, 1)
-    wrinkled = units[LIP_CORNER_PULLER] + 0.5 * units[NOSE_WRINKLER]
-    folds = float(np.clip(wrinkled, 0, 1))
+    folds = float(np.clip(units[LIP_CORNER_PULLER] + 0.5 * units[NOSE_WRINKLER], 0, 1))
     smooth, folded = portrait(who.person, 0.0), portrait(who.person, 1.0)
     canvas = smooth.copy()
     canvas[PART] = warp_face(cv2.addWeighted(folded[PART], folds, smooth[PART], 1 - folds, 0), shift)
@@ -71,24 +70,20 @@ def draw(
     seen = cv2.warpAffine(canvas, np.column_stack([linear, offset]), (w, h), flags=cv2.INTER_LINEAR).astype(np.float32)
     alpha = seen[..., 3:] * np.float32(1 / 255)
     points = (CONTROLS + shift)[:68] @ place[:, :2].T + place[:, 2]
-    mixed = picture + (seen[..., :3] - picture) * alpha
-    return mixed, points[MIRROR] if who.person.mirrored else points
+    return picture + (seen[..., :3] - picture) * alpha, points[MIRROR] if who.person.mirrored else points
 
 
 def _draw_glasses(canvas: UInt8[np.ndarray, "h w 4"], person: Performer) -> None:
-    resting = CONTROLS + person.shape
-    colour = (40, 34, 32, 255)
-    centres = [resting[36:42].mean(axis=0), resting[42:48].mean(axis=0)]
-    thickness = round(0.9 * SCALE)
-    for centre in centres:
+    resting, colour, thickness = CONTROLS + person.shape, (40, 34, 32, 255), round(0.9 * SCALE)
+    left, right = resting[36:42].mean(axis=0), resting[42:48].mean(axis=0)
+    for centre in (left, right):
         x, y = (round(16 * v) for v in (centre + [0, 2.5] + 0.5) * SCALE)
         axes = (round(15.5 * SCALE * 16), round(10.5 * SCALE * 16))
         cv2.ellipse(canvas, (x, y), axes, 0, 0, 360, colour, thickness, cv2.LINE_AA, 4)
-    bridge = [centres[0] + [15, 0], centres[1] - [15, 0]]
-    arms = [[centres[0] - [15, 1], resting[0] - [0, 3]], [centres[1] + [15, -1], resting[16] - [0, 3]]]
-    for line in [bridge, *arms]:
-        ends = np.round((np.array(line) + 0.5) * SCALE * 16).astype(np.int32)
-        cv2.polylines(canvas, [ends], False, colour, thickness, cv2.LINE_AA, 4)
+    bridge = [left - [-15, 0], right - [15, 0]]
+    arms = [[left - [15, 1], resting[0] - [0, 3]], [right - [-15, 1], resting[16] - [0, 3]]]
+    ends = np.round((np.array([bridge, *arms]) + 0.5) * SCALE * 16).astype(np.int32)
+    cv2.polylines(canvas, [*ends], False, colour, thickness, cv2.LINE_AA, 4)
 
 
 def background(height: int, width: int, rng: Generator) -> Float[np.ndarray, "h w 3"]:
@@ -124,13 +119,13 @@ class Camera:
 def camera(frames: int, difficulty: float, rng: Generator) -> Camera:
     """Draw light and camera of a shot."""
     return Camera(
-        gain=float(rng.uniform(0.85, 1.12)),
-        slope=float(rng.uniform(0.1, 0.45)),
-        direction=float(rng.uniform(0, 2 * np.pi)),
+        gain=rng.uniform(0.85, 1.12),
+        slope=rng.uniform(0.1, 0.45),
+        direction=rng.uniform(0, 2 * np.pi),
         drift=wander(frames, 0.06, 2.0, rng),
         tint=rng.uniform(0.95, 1.05, 3),
-        blur=float(rng.uniform(0.3, 0.4 + 0.6 * difficulty)),
-        noise=float(rng.uniform(1, 2 + 6 * difficulty)),
+        blur=rng.uniform(0.3, 0.4 + 0.6 * difficulty),
+        noise=rng.uniform(1, 2 + 6 * difficulty),
     )
 
 

@@ -40,7 +40,7 @@ PROSODY = {
     "neutral": Prosody(1.00, 2.5, -1.5, 4.2, 0.0, 0.50, 0.08, 0.010, 0.0, 1.00),
     "surprise": Prosody(1.50, 4.0, 9.0, 3.6, 3.0, 0.65, 0.14, 0.010, 0.0, 0.98),
 }
-"""Roughly after the directions in Scherer 2003 (Speech Communication 40, table 2), sizes set by ear and eye."""
+"""Roughly the directions in Scherer 2003 (Speech Communication 40, table 2), with sizes set by ear and eye."""
 
 
 def prosody(emotion: str, strength: float, spread: float, rng: Generator) -> Prosody:
@@ -51,7 +51,7 @@ def prosody(emotion: str, strength: float, spread: float, rng: Generator) -> Pro
     value = value + spread * scale * rng.normal(0, 1, len(value))
     low = np.array([0.6, 0.2, -9, 1.8, -20, 0.0, 0.02, 0.002, 0.0, 0.8])
     high = np.array([2.2, 12, 10, 8.0, 12, 1.1, 0.7, 0.1, 1.5, 1.3])
-    return Prosody(*(float(v) for v in np.clip(value, low, high)))
+    return Prosody(*np.clip(value, low, high).tolist())
 
 
 def speak(
@@ -120,11 +120,7 @@ def _resonator(sound: Float[np.ndarray, " n"], frequency: float, bandwidth: floa
 
 
 def _through_formants(
-    source: Float[np.ndarray, " n"],
-    t: Float[np.ndarray, " n"],
-    onsets: np.ndarray,
-    tract: float,
-    rng: Generator,
+    source: Float[np.ndarray, " n"], t: Float[np.ndarray, " n"], onsets: np.ndarray, tract: float, rng: Generator
 ) -> Float[np.ndarray, " n"]:
     """Return the source as speech with one vowel per syllable, gliding from one to the next."""
     chosen = rng.integers(0, len(_VOWELS), len(onsets))

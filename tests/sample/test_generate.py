@@ -13,7 +13,7 @@ from emotion_pipeline.errors import ClipError
 from emotion_pipeline.faces.dlib_models import dlib_68, hog_boxes, landmarks_file
 from emotion_pipeline.params import SampleParams, SubjectCounts
 from emotion_pipeline.sample import generate as sample
-from emotion_pipeline.sample.expression import EXTRA, LANDMARKS, MIRROR
+from emotion_pipeline.sample.expression import CONTROLS, LANDMARKS, MIRROR
 from emotion_pipeline.sample.film import BLACK_FRAMES, SHORT_FRAMES, Plan, film, person_of, weakness
 from emotion_pipeline.sample.voice import PROSODY, RATE, prosody, speak
 
@@ -178,7 +178,7 @@ def test_some_people_are_mirrored_and_their_landmarks_stay_left_to_right():
             assert points[left, 0] < points[right, 0]
     np.testing.assert_array_equal(MIRROR[MIRROR], np.arange(68))
     assert len(LANDMARKS) == 68
-    assert len(EXTRA) == 10
+    assert len(CONTROLS) == 68 + 10
 
 
 def test_expressions_move_the_face_as_they_should():
