@@ -35,7 +35,7 @@ SUBJECTS = SubjectCounts(train=11, val=2, test=2)
 FOLDS = 5
 DETECT = DetectParams(detector="centerface", threshold=0.5, scale=0.5)
 ALIGN = AlignParams(predictor="dlib_68")
-INGEST = IngestParams(dataset="sample", root="", min_clips=0, subjects=None)
+INGEST = IngestParams(dataset="sample", root="", min_clips=0, subjects=None, test_subject=None)
 
 
 def features(video: Path) -> tuple[np.ndarray, np.ndarray | None]:

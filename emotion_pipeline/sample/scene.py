@@ -45,7 +45,8 @@ def head_motion(
     angle = np.radians(rng.uniform(-3, 3) + wander(frames, 4.0, 2.5, rng)) - 0.045 * side
     zoom = scale * (1 + wander(frames, 0.02, 3.0, rng))
     middle = np.stack([centre[0] + wander(frames, 7.0, 2.0, rng), centre[1] + wander(frames, 4.0, 2.0, rng)], axis=1)
-    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]).transpose(2, 0, 1)
+    cos, sin = np.cos(angle), np.sin(angle)
+    turn = np.stack([cos, -sin, sin, cos], axis=1).reshape(-1, 2, 2)
     linear = zoom[:, None, None] * (turn * [side * person.aspect[0], person.aspect[1]])
     return np.concatenate([linear, (middle - linear @ FACE_CENTRE)[..., None]], axis=2)
 
