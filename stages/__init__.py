@@ -2,7 +2,7 @@
 
 import sys
 
-from emotion_pipeline.run.process import WORKER, begin
+from emotion_pipeline.run.process import begin
 
-if WORKER or sys.argv[0] == "-m":  # no test that imports a stage
+if sys.argv[0] == "-m" or "--multiprocessing-fork" in sys.orig_argv:  # a stage or its worker, but no test
     begin()

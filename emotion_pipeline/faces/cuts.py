@@ -8,40 +8,40 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, Int64, UInt8
 
 GRID, CELL = 4, 16
-"""Cells along each side of the picture, pixels along each side of a cell after shrinking."""
+"""Cells along each side of the frame, pixels along each side of a cell after shrinking."""
 
 SPIKE = 3.0
-"""A cut changes the picture by more than so many times what the pictures before and after it change."""
+"""A cut changes the frame by more than so many times what the frames before and after it change."""
 
 LIGHT, DIM = 0.4, 0.3
-"""Mean value (0 to 1) of a picture below which the threshold falls with it, and to which share of itself."""
+"""Mean value (0 to 1) of a frame below which the threshold falls with it, and the least share of it that is left."""
 
 BLACK = 0.01
-"""Mean value (0 to 1) below which a picture is black: it belongs to no shot of others."""
+"""Mean value (0 to 1) below which a frame is black: it belongs to no shot of others."""
 
 Layout = Float32[np.ndarray, "cells 3 values"]
 
 
-def colour_layout(picture: UInt8[np.ndarray, "h w 3"]) -> Layout:
-    """The values (0 to 1) of each colour in each cell of a coarse grid, sorted: what is where, roughly."""
-    small = cv2.resize(picture, (GRID * CELL, GRID * CELL), interpolation=cv2.INTER_AREA)
+def colour_layout(frame: UInt8[np.ndarray, "h w 3"]) -> Layout:
+    """Return the values (0 to 1) of each colour in each cell of a coarse grid, sorted: what is where, roughly."""
+    small = cv2.resize(frame, (GRID * CELL, GRID * CELL), interpolation=cv2.INTER_AREA)
     cells = small.reshape(GRID, CELL, GRID, CELL, 3).transpose(0, 2, 4, 1, 3).reshape(GRID**2, 3, CELL**2)
     return np.sort(cells, axis=-1).astype(np.float32) / 255
 
 
-def shots(pictures: Iterable[UInt8[np.ndarray, "h w 3"]], threshold: float) -> Int64[np.ndarray, " t"]:
-    """Number of the shot that each picture belongs to, from 0.
+def shots(frames: Iterable[UInt8[np.ndarray, "h w 3"]], threshold: float) -> Int64[np.ndarray, " t"]:
+    """Return the number of the shot that each frame belongs to, from 0.
 
     A shot ends where `colour_layout` changes by more than `threshold` (0 to 1; less in the dark: `LIGHT`) from one
-    picture to the next in at least half of the cells, and far more than around (`SPIKE`), which fast motion and rising
-    light do not; and where pictures become black or are no longer. A cell's change is the earth mover's distance
-    between its histograms: motion inside it does not count, nor does somebody who comes into a part of the picture.
-    A single picture whose neighbours are alike, as in the light of a flash, ends no shot.
+    frame to the next in at least half of the cells, and far more than around (`SPIKE`), which fast motion and rising
+    light do not; and where frames become black or are no longer. A cell's change is the earth mover's distance
+    between its histograms: motion inside it does not count, nor does somebody who comes into a part of the frame.
+    A single frame whose neighbours are alike, as in the light of a flash, ends no shot.
     """
     last: deque[Layout] = deque(maxlen=2)
     steps, leaps, levels = list[float](), list[float](), list[float]()
-    for picture in pictures:
-        layout = colour_layout(picture)
+    for frame in frames:
+        layout = colour_layout(frame)
         steps.append(_change(last[-1], layout) if last else 0.0)
         leaps.append(_change(last[0], layout) if len(last) == 2 else np.inf)
         levels.append(float(layout.mean()))
@@ -58,7 +58,7 @@ def _change(before: Layout, after: Layout) -> float:
 
 
 def _spikes(step: Float[np.ndarray, " t"]) -> Bool[np.ndarray, " t"]:
-    """Whether each is `SPIKE` times the second largest of the two before and two after (the largest may be a cut)."""
+    """Return whether each is `SPIKE` times the second largest of two before and two after: the largest may be a cut."""
     padded = np.pad(step, 2)
     around = np.sort([padded[k : k + len(step)] for k in (0, 1, 3, 4)], axis=0)
     return step > SPIKE * around[-2]

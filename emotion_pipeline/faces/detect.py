@@ -10,98 +10,94 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from jaxtyping import UInt8
 
 from emotion_pipeline.data.artifact import Artifact
 from emotion_pipeline.data.media import timed_frames
 from emotion_pipeline.errors import ClipError
-from emotion_pipeline.faces.centerface import centerface, centerface_file
+from emotion_pipeline.faces.centerface import centerface
 from emotion_pipeline.faces.dlib_models import dlib_hog, dlib_mmod, mmod_file
-from emotion_pipeline.faces.face_alignment_models import fa_blazeface, fa_retinaface, fa_scrfd, fa_sfd, fa_yunet
-from emotion_pipeline.faces.pictures import Boxes, Picture
+from emotion_pipeline.faces.face_alignment_models import fa_blazeface, fa_retinaface, fa_scrfd, fa_sfd
+from emotion_pipeline.faces.frames import Boxes, Canvas, Frame, Search
 from emotion_pipeline.faces.yunet import yunet
 from emotion_pipeline.params import DetectParams, RuntimeParams
-from emotion_pipeline.weights.face_files import files_of
+from emotion_pipeline.weights.fetch import CENTERFACE, files_of
 
 
 @dataclass(frozen=True)
 class Detector:
     """How a detector searches, with which files, and where its boxes lie.
 
-    `search`: pictures of one size, the files, lowest score, runtime -> boxes of each picture, by falling score, in the
-    order of the pictures. It may gather `runtime.batch` pictures.
     `box`: where dlib's HOG would box the same face, as shift of the centre (x, y) in sides of this detector's box and
-    ratio of the sides. Landmark predictors want that box (median over ../shared/faces/dlib_examples).
+    ratio of the sides. Landmark predictors want that box (median over dlib's example photographs, docs/faces.md).
     """
 
-    search: Callable[[Iterable[Picture], Sequence[Path], float, RuntimeParams], Iterator[Boxes]]
+    search: Search
     files: Callable[[], list[Path]]
-    box: tuple[float, float, float]
+    box: tuple[float, float, float] = (0.0, 0.06, 0.96)  # CenterFace's; of those that were never run, not measured
 
 
 DETECTORS = {
-    "centerface": Detector(centerface, centerface_file, (0.0, 0.06, 0.96)),
+    "centerface": Detector(centerface, lambda: [CENTERFACE]),
     "dlib_hog": Detector(dlib_hog, list, (0.0, 0.0, 1.0)),
     "dlib_mmod": Detector(dlib_mmod, mmod_file, (0.0, 0.0, 1.0)),
     "yunet": Detector(yunet, partial(files_of, "yunet"), (0.0, 0.07, 0.96)),
-    "fa_yunet": Detector(fa_yunet, partial(files_of, "fa_yunet"), (0.0, 0.07, 0.96)),
-    # Not measured, as these files could not be had: these are CenterFace's numbers.
-    "fa_sfd": Detector(fa_sfd, partial(files_of, "fa_sfd"), (0.0, 0.06, 0.96)),
-    "fa_blazeface": Detector(fa_blazeface, partial(files_of, "fa_blazeface"), (0.0, 0.06, 0.96)),
-    "fa_scrfd": Detector(fa_scrfd, partial(files_of, "fa_scrfd"), (0.0, 0.06, 0.96)),
-    "fa_retinaface": Detector(fa_retinaface, partial(files_of, "fa_retinaface"), (0.0, 0.06, 0.96)),
+    "fa_yunet": Detector(yunet, partial(files_of, "fa_yunet"), (0.0, 0.07, 0.96)),  # the package's is the same call
+    "fa_sfd": Detector(fa_sfd, partial(files_of, "fa_sfd")),
+    "fa_blazeface": Detector(fa_blazeface, partial(files_of, "fa_blazeface")),
+    "fa_scrfd": Detector(fa_scrfd, partial(files_of, "fa_scrfd")),
+    "fa_retinaface": Detector(fa_retinaface, partial(files_of, "fa_retinaface")),
 }
 
 
 def detect_clip(files: Sequence[Path], params: DetectParams, runtime: RuntimeParams) -> Artifact:
-    """All faces of a clip. `files`: the video, the detector's files.
+    """Return all faces of a clip. `files`: the video, the detector's files.
 
     `boxes` float32 (n, 5): x1 y1 x2 y2 score, pixels of the frame, x2 and y2 exclusive, may reach over the border;
     `frame` int32 (n,): number in the video, from 0. Sorted by frame, in a frame by falling score. `time` float64: of
     every frame of the video, in seconds as `media.timed_frames`. Attributes `box_x`, `box_y`, `box_ratio`: `Detector`.
-    Raises ClipError as `media.timed_frames`, and `empty` for a video without pictures.
+    Raises ClipError as `media.timed_frames`, and `empty` for a video without frames.
     """
     video, *weights = files
     times: list[float] = []
     shape: tuple[int, ...] = ()
 
-    def pictures() -> Iterator[Picture]:
+    def decoded() -> Iterator[Frame]:
         nonlocal shape
-        for time, picture in timed_frames(video):
+        for time, frame in timed_frames(video):
             times.append(time)
-            shape = picture.shape
-            yield picture
+            shape = frame.shape
+            yield frame
 
-    found = list(find_faces(pictures(), weights, params, runtime))
+    found = list(find_faces(decoded(), weights, params, runtime))
     if not found:
-        raise ClipError("empty", f"{video.name}: has no pictures")
-    frame = np.repeat(np.arange(len(found), dtype=np.int32), [len(b) for b in found])
+        raise ClipError("empty", f"{video.name}: has no frames")
+    number = np.repeat(np.arange(len(found), dtype=np.int32), [len(b) for b in found])
     x, y, ratio = DETECTORS[params.detector].box
     return Artifact(
-        arrays={"boxes": np.concatenate(found), "frame": frame, "time": np.array(times)},
+        arrays={"boxes": np.concatenate(found), "frame": number, "time": np.array(times)},
         attributes={
             **{"detector": params.detector, "frames": len(found), "height": shape[0], "width": shape[1]},
             **{"box_x": x, "box_y": y, "box_ratio": ratio},
         },
-        absent="" if len(frame) else f"no_face: in none of {len(found)} frames",
+        absent="" if len(number) else f"no_face: in none of {len(found)} frames",
     )
 
 
 def find_faces(
-    pictures: Iterable[Picture], files: Sequence[Path], params: DetectParams, runtime: RuntimeParams
+    frames: Iterable[Frame], files: Sequence[Path], params: DetectParams, runtime: RuntimeParams
 ) -> Iterator[Boxes]:
-    """The boxes of every picture, in its own pixels. `pictures`: of one size; `files`: the detector's."""
-    searched = (_scaled(picture, params.scale) for picture in pictures)
+    """Yield the boxes of every frame, in its own pixels. `frames`: of one size; `files`: the detector's."""
+    searched = (_scaled(frame, params.scale) for frame in frames)
     for boxes in DETECTORS[params.detector].search(searched, files, params.threshold, runtime):
         boxes[:, :4] /= params.scale
         yield boxes
 
 
-def _scaled(picture: Picture, scale: int | float) -> UInt8[np.ndarray, "y x 3"]:
+def _scaled(frame: Frame, scale: int | float) -> Canvas:
     if scale == 1:
-        return picture
+        return frame
     method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    if min(picture.shape[:2]) * scale < 1:  # nothing would be left of a side
-        height, width = (max(1, round(side * scale)) for side in picture.shape[:2])
-        return cv2.resize(picture, (width, height), interpolation=method)
-    return cv2.resize(picture, None, fx=scale, fy=scale, interpolation=method)
+    if min(frame.shape[:2]) * scale < 1:  # nothing would be left of a side
+        height, width = (max(1, round(side * scale)) for side in frame.shape[:2])
+        return cv2.resize(frame, (width, height), interpolation=method)
+    return cv2.resize(frame, None, fx=scale, fy=scale, interpolation=method)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
+from importlib.metadata import distribution
 from pathlib import Path
 
 import cv2
@@ -10,9 +11,8 @@ import numpy as np
 from jaxtyping import Float64, UInt8
 
 from emotion_pipeline.faces.boxes import box_iou, moved_box
-from emotion_pipeline.faces.pictures import Boxes, Landmarks, Picture, boxes_of
+from emotion_pipeline.faces.frames import Boxes, Frame, Landmarks, boxes_of
 from emotion_pipeline.params import RuntimeParams
-from emotion_pipeline.weights.face_files import package_file
 
 Grey = UInt8[np.ndarray, "h w"]
 Shape = Float64[np.ndarray, "68 2"]
@@ -31,26 +31,31 @@ HOG_SIDE, HOG_THRESHOLD, HOG_OVERLAP = 110, -0.3, 0.3
 
 
 def mmod_file() -> list[Path]:
-    """Weights of `dlib_mmod`."""
-    return [package_file("face_recognition_models", "models", "mmod_human_face_detector.dat")]
+    """Return the file of weights of `dlib_mmod`."""
+    return [_model("mmod_human_face_detector.dat")]
 
 
 def landmarks_file() -> list[Path]:
-    """Trees of `dlib_68`."""
-    return [package_file("face_recognition_models", "models", "shape_predictor_68_face_landmarks.dat")]
+    """Return the file of trees of `dlib_68`."""
+    return [_model("shape_predictor_68_face_landmarks.dat")]
 
 
-def dlib_hog(pictures: Iterable[Picture], _: Sequence[Path], threshold: float, __: RuntimeParams) -> Iterator[Boxes]:
-    """`hog_boxes` of each picture."""
-    return (hog_boxes(picture, threshold) for picture in pictures)
+def _model(name: str) -> Path:
+    """Return a file of the package face_recognition_models, which cannot be imported on every Python."""
+    return Path(str(distribution("face_recognition_models").locate_file(f"face_recognition_models/models/{name}")))
 
 
-def hog_boxes(picture: Picture, threshold: float = 0.0) -> Boxes:
-    """dlib's frontal face detector (HOG, five poses, faces from 80 pixels).
+def dlib_hog(frames: Iterable[Frame], _: Sequence[Path], threshold: float, __: RuntimeParams) -> Iterator[Boxes]:
+    """Yield `hog_boxes` of each frame."""
+    return (hog_boxes(frame, threshold) for frame in frames)
 
-    It is run on grey pictures: the same boxes in most frames, two to three times as fast as on colour.
+
+def hog_boxes(frame: Frame, threshold: float = 0.0) -> Boxes:
+    """Return the boxes of dlib's frontal face detector (HOG, five poses, faces from 80 pixels).
+
+    It sees the frame in grey: the same boxes in most frames, two to three times as fast as on colour.
     """
-    return _hog_found(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), threshold)
+    return _hog_found(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), threshold)
 
 
 def _hog_found(grey: Grey, threshold: float) -> Boxes:
@@ -62,33 +67,32 @@ def _edges(rectangle: dlib.rectangle) -> tuple[int, int, int, int]:
     return rectangle.left(), rectangle.top(), rectangle.right() + 1, rectangle.bottom() + 1
 
 
-def dlib_mmod(
-    pictures: Iterable[Picture], files: Sequence[Path], threshold: float, _: RuntimeParams
-) -> Iterator[Boxes]:
-    """dlib's convolutional network (max-margin object detection, King 2015), faces from 40 pixels; seconds a picture.
+def dlib_mmod(frames: Iterable[Frame], files: Sequence[Path], threshold: float, _: RuntimeParams) -> Iterator[Boxes]:
+    """Yield the boxes of dlib's convolutional network (max-margin object detection, King 2015) in each frame.
 
-    On a GPU only with a dlib that was compiled for it.
+    It finds faces from 40 pixels and takes seconds a frame. It runs on a GPU only with a dlib that was compiled for it.
     """
     network = dlib.cnn_face_detection_model_v1(str(files[0]))
-    for picture in pictures:
-        found = [face for face in network(picture, 0) if face.confidence >= threshold]
+    for frame in frames:
+        found = [face for face in network(frame, 0) if face.confidence >= threshold]
         yield boxes_of((*_edges(face.rect), face.confidence) for face in found)
 
 
-def dlib_68(faces: Iterable[tuple[Picture, Boxes]], file: Path) -> Iterator[Landmarks]:
-    """dlib's ensemble of regression trees (Kazemi and Sullivan 2014), trained on boxes of dlib's HOG detector.
+def dlib_68(faces: Iterable[tuple[Frame, Boxes]], file: Path) -> Iterator[Landmarks]:
+    """Yield the landmarks of each frame's boxes by dlib's regression trees (Kazemi and Sullivan 2014).
 
-    `faces`: pictures, each with such boxes. A single prediction depends much on where its box lies, so each face is
-    predicted from five boxes a little apart, and the median taken. Where the five disagree, as on a head turned to
-    the side in the box of another detector, they are placed about the box that dlib's own detector sees there, if any.
+    `faces`: frames, each with boxes of dlib's HOG detector, on which the trees were trained. A prediction depends
+    much on where its box lies, so each face is predicted from five boxes a little apart, and the median taken. Where
+    the five disagree, as on a head turned to the side in the box of another detector, they are placed about the box
+    that dlib's own detector sees there, if any.
     """
-    for picture, boxes in faces:
-        grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+    for frame, boxes in faces:
+        grey = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
         yield np.array([_landmarks(file, grey, box[:4]) for box in boxes], np.float32).reshape(-1, 68, 2)
 
 
 def _landmarks(file: Path, grey: Grey, box: np.ndarray) -> Shape:
-    """Of the face in a box, found in an enlarged cut-out of twice the box's side."""
+    """Return the landmarks of the face in a box, found in an enlarged cut-out of twice the box's side."""
     box = moved_box(box, 0.0, 0.0)
     side = box[2] - box[0]
     zoom = max(SIDE / side, 1.0)
@@ -108,7 +112,7 @@ def _best(predictor: dlib.shape_predictor, grey: Grey, box: np.ndarray) -> Shape
 
 
 def _hog_box_near(grey: Grey, box: np.ndarray) -> np.ndarray | None:
-    """The box of dlib's frontal detector that overlaps the given one most."""
+    """Return the box of dlib's frontal detector that overlaps the given one most."""
     scale = HOG_SIDE / (box[2] - box[0])
     small = cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     boxes = _hog_found(small, HOG_THRESHOLD)[:, :4].astype(np.float64) / scale
@@ -117,7 +121,7 @@ def _hog_box_near(grey: Grey, box: np.ndarray) -> np.ndarray | None:
 
 
 def _median(predictor: dlib.shape_predictor, grey: Grey, box: np.ndarray) -> tuple[float, Shape]:
-    """How far the predictions from five boxes are from their median, in sides, and that median."""
+    """Return the mean distance of five boxes' predictions from their median, in sides, and the median."""
     shapes = np.array([_predicted(predictor, grey, moved_box(box, dx, dy)) for dx, dy in AROUND])
     middle = np.median(shapes, axis=0)
     return float(np.linalg.norm(shapes - middle, axis=-1).mean() / (box[2] - box[0])), middle

@@ -1,11 +1,10 @@
-"""What the report shows of the faces, gathered in a few small files: nothing behind them needs a face."""
+"""What the report shows of the faces, written into a few small files, so that the report reads no video or crop."""
 
 import csv
 import json
 import shutil
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -26,35 +25,35 @@ from emotion_pipeline.run.keys import input_sha256
 CELL = 112
 """Side of a face in a strip, in pixels."""
 
-Figures = dict[str, str | int | float | None]
+Row = dict[str, str | int | float | None]
 
-FIGURES = (
+MEASURES = (
     *("frames", "share_with_face", "share_in_sequence", "faces", "faces_at_once", "tracks", "longest_gap"),
     *("face_side", "eye_distance", "jitter_before", "jitter_after", "chosen_track", "chosen_because"),
 )
 """Attributes of a clip's file of stage quality; one that does not exist for a clip is empty."""
 
-COLUMNS = ("clip_id", "split", "reason", *FIGURES)
+COLUMNS = ("clip_id", "split", "reason", *MEASURES)
 
 
-def face_rows(clips: Sequence[Clip], quality: Path) -> list[Figures]:
-    """A row per clip, the worst first.
+def face_rows(clips: Sequence[Clip], quality: Path) -> list[Row]:
+    """Return a row for each clip, the worst first.
 
-    First those that failed or show no face, then by rising share of frames in the sequence, falling longest gap and
-    falling jitter.
+    The order: clips that failed or show no face, then by rising share of frames in the sequence, falling longest gap
+    and falling jitter.
     """
     reasons = {clip_id: error.reason for clip_id, error in read_failures(quality).items()}
-    rows: list[Figures] = []
+    rows: list[Row] = []
     for clip in clips:
         path = quality / f"{clip.clip_id}.h5"
         known = read_attributes(path) if path.is_file() else {}
-        found: Figures = {name: known.get(name) for name in FIGURES}
-        own: Figures = {"clip_id": clip.clip_id, "split": clip.split, "reason": reasons.get(clip.clip_id, "")}
+        found: Row = {name: known.get(name) for name in MEASURES}
+        own: Row = {"clip_id": clip.clip_id, "split": clip.split, "reason": reasons.get(clip.clip_id, "")}
         rows.append(own | found)
     return sorted(rows, key=_badness)
 
 
-def _badness(row: Figures) -> tuple[Any, ...]:
+def _badness(row: Row) -> tuple[Any, ...]:
     return (
         not row["reason"],
         row["share_in_sequence"] or 0.0,
@@ -64,8 +63,8 @@ def _badness(row: Figures) -> tuple[Any, ...]:
     )
 
 
-def face_summary(rows: Sequence[Figures]) -> dict[str, Any]:
-    """Over all clips: how many show a face, medians, tracks, and why the tracks were chosen."""
+def face_summary(rows: Sequence[Row]) -> dict[str, Any]:
+    """Return over all clips: how many show a face, medians, tracks, and why the tracks were chosen."""
     shown = [row for row in rows if row["chosen_because"]]
     medians = {
         name: _median(shown, name) for name in ("share_in_sequence", "face_side", "jitter_before", "jitter_after")
@@ -81,25 +80,16 @@ def face_summary(rows: Sequence[Figures]) -> dict[str, Any]:
     }
 
 
-def _median(rows: Sequence[Figures], name: str) -> float | None:
-    """Over the rows that have it."""
+def _median(rows: Sequence[Row], name: str) -> float | None:
+    """Return the median over the rows that have this measure."""
     values = [float(value) for row in rows if (value := row[name]) is not None]
     return median(values) if values else None
-
-
-@dataclass(frozen=True)
-class Gallery:
-    """As it is shown: the summary, the worst clips, and per class a clip with its faces; pictures are JPEG."""
-
-    summary: Mapping[str, Any]
-    sheets: tuple[tuple[Figures, bytes | None], ...]  # None where an earlier stage failed on the clip
-    strips: tuple[Mapping[str, Any], ...]  # emotion; clip_id, split, frames, picture where a clip shows a face
 
 
 def write_gallery(
     clips: Sequence[Clip], tracks: Path, quality: Path, out: Path, reports: Path, params: GalleryParams
 ) -> None:
-    """Write `out`, and in `reports` the figures and contact sheets of all clips, `faces.csv` and `faces/<clip_id>.jpg`.
+    """Write `out`, and in `reports` the measures and contact sheets of all clips (`faces.csv`, `faces/<clip>.jpg`).
 
     Raises UserError for a damaged file.
     """
@@ -126,31 +116,19 @@ def write_gallery(
     (out / "gallery.json").write_text(json.dumps(whole, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def read_gallery(folder: Path) -> Gallery:
-    """What `write_gallery` wrote."""
-    whole = json.loads((folder / "gallery.json").read_text(encoding="utf-8"))
-    sheets = [(row, folder / f"sheet_{row['clip_id']}.jpg") for row in whole["worst"]]
-    strips = [
-        strip | ({"picture": (folder / f"strip_{strip['emotion']}.jpg").read_bytes()} if "clip_id" in strip else {})
-        for strip in whole["strips"]
-    ]
-    pictures = tuple((row, path.read_bytes() if path.is_file() else None) for row, path in sheets)
-    return Gallery(whole["summary"], pictures, tuple(strips))
-
-
 def _write_strip(emotion: str, clips: Sequence[Clip], tracks: Path, out: Path, wanted: int) -> dict[str, Any]:
-    """Of a clip of test that shows a face, of another split where test has none."""
+    """Write the strip of a clip that shows a face, from test, or from another split where test has none."""
     for split in reversed(SPLITS):
         clip = strip_clip([c for c in clips if (c.label, c.split) == (emotion, split)], tracks, wanted)
         if clip:
-            picture, frames = face_strip(tracks / f"{clip.clip_id}.h5", wanted)
-            (out / f"strip_{emotion}.jpg").write_bytes(picture)
+            image, frames = face_strip(tracks / f"{clip.clip_id}.h5", wanted)
+            (out / f"strip_{emotion}.jpg").write_bytes(image)
             return {"emotion": emotion, "clip_id": clip.clip_id, "split": split, "frames": frames}
     return {"emotion": emotion}
 
 
 def strip_clip(clips: Sequence[Clip], tracks: Path, faces: int) -> Clip | None:
-    """The first clip with at least `faces` faces, else the one with most; None where no clip has a face."""
+    """Return the first clip with at least `faces` faces, else the one with most; None where no clip has a face."""
     most, chosen = 0, None
     for clip in clips:
         path = tracks / f"{clip.clip_id}.h5"
@@ -163,7 +141,7 @@ def strip_clip(clips: Sequence[Clip], tracks: Path, faces: int) -> Clip | None:
 
 
 def face_strip(path: Path, wanted: int) -> tuple[bytes, list[int]]:
-    """Faces of a clip side by side as a JPEG picture, and the numbers of their frames; UserError if damaged."""
+    """Return crops of a clip side by side as a JPEG image, and their frames' numbers. Raises UserError if damaged."""
     input_sha256(path)
     frames = read_array(path, "frame")
     rows = evenly_spaced(len(frames), wanted)

@@ -13,26 +13,24 @@ import numpy as np
 from emotion_pipeline.data.artifact import Artifact, read_array, read_attributes
 from emotion_pipeline.faces.boxes import moved_box
 from emotion_pipeline.faces.dlib_models import dlib_68, landmarks_file
-from emotion_pipeline.faces.pictures import Boxes, Landmarks, Picture, frames_until
+from emotion_pipeline.faces.frames import Boxes, Frame, Landmarks, frames_until
 from emotion_pipeline.params import AlignParams, RuntimeParams
-from emotion_pipeline.weights.face_files import files_of
+from emotion_pipeline.weights.fetch import files_of
 
 
 @dataclass(frozen=True)
 class Predictor:
     """How a predictor finds landmarks, and with which files.
 
-    `predict`: pictures, each with the boxes that dlib's HOG would give its faces; the files; runtime -> the landmarks
-    of each picture's boxes. It may gather `runtime.batch` faces.
+    `predict`: frames, each with the boxes that dlib's HOG would give its faces; the files; runtime -> the landmarks
+    of each frame's boxes. It may gather `runtime.batch` faces.
     """
 
-    predict: Callable[[Iterable[tuple[Picture, Boxes]], Sequence[Path], RuntimeParams], Iterator[Landmarks]]
+    predict: Callable[[Iterable[tuple[Frame, Boxes]], Sequence[Path], RuntimeParams], Iterator[Landmarks]]
     files: Callable[[], list[Path]]
 
 
-def _fan_2d(
-    faces: Iterable[tuple[Picture, Boxes]], files: Sequence[Path], runtime: RuntimeParams
-) -> Iterator[Landmarks]:
+def _fan_2d(faces: Iterable[tuple[Frame, Boxes]], files: Sequence[Path], runtime: RuntimeParams) -> Iterator[Landmarks]:
     from emotion_pipeline.faces.face_alignment_models import fan_2d  # imports torch: seconds, which dlib does not need
 
     return fan_2d(faces, files, runtime)
@@ -45,7 +43,7 @@ PREDICTORS = {
 
 
 def align_clip(files: Sequence[Path], params: AlignParams, runtime: RuntimeParams) -> Artifact:
-    """Landmarks of every face of a clip. `files`: the video, the clip's file of detect, the predictor's files.
+    """Return the landmarks of every face of a clip. `files`: the video, its file of detect, the predictor's files.
 
     `landmarks` float32 (n, 68, 2): x y in pixels, whole numbers being pixel centres, one row per box of detect;
     `frame` int32 (n,) as there. Raises ClipError as `frames_until`.
@@ -66,13 +64,13 @@ def _with_none(found: Iterator[Landmarks]) -> Iterator[Landmarks]:
     yield from found
 
 
-def _faces(video: Path, detections: Path) -> Iterator[tuple[Picture, Boxes]]:
-    """The pictures that have boxes, with these, as dlib's HOG would give them."""
+def _faces(video: Path, detections: Path) -> Iterator[tuple[Frame, Boxes]]:
+    """Yield the frames that have boxes, with these, as dlib's HOG would give them."""
     boxes, frame = read_array(detections, "boxes"), read_array(detections, "frame")
     known = read_attributes(detections)
     x, y, ratio = (float(known[f"box_{name}"]) for name in ("x", "y", "ratio"))
-    for number, picture in frames_until(video, int(frame.max(initial=-1))):
+    for number, image in frames_until(video, int(frame.max(initial=-1))):
         first, behind = np.searchsorted(frame, [number, number + 1])
         if behind > first:
             squares = [[*moved_box(box[:4], x, y, ratio), box[4]] for box in boxes[first:behind]]
-            yield picture, np.array(squares, np.float32)
+            yield image, np.array(squares, np.float32)

@@ -23,7 +23,7 @@ def link_boxes(
     shot: Int[np.ndarray, " t"],
     params: TrackParams,
 ) -> Int32[np.ndarray, " n"]:
-    """Track of each box, numbered from 0 in the order in which the tracks begin.
+    """Return the track of each box, numbered from 0 in the order in which the tracks begin.
 
     `frame` rises; `shot` gives the shot of every frame of the video up to the last box. A track goes on with the
     box nearest to where its motion leads, all tracks and boxes of a frame being assigned at once (section 2.1:
@@ -53,7 +53,7 @@ def link_boxes(
 def _expected_box(
     boxes: Float[np.ndarray, "n 5"], frame: Int[np.ndarray, " n"], number: np.integer
 ) -> Float[np.ndarray, " 4"]:
-    """The last box, moved on to frame `number` at the mean velocity over the given ones, which fades (`KEPT`)."""
+    """Return the last box, moved on to frame `number` at the mean velocity of the boxes, which fades (`KEPT`)."""
     centres = box_centres(boxes)
     velocity = (centres[-1] - centres[0]) / max(frame[-1] - frame[0], 1)
     steps = (KEPT ** np.arange(1, number - frame[-1] + 1)).sum()
@@ -66,7 +66,7 @@ def assign(
     params: TrackParams,
     extra: Float[np.ndarray, " n"] | float = 0.0,
 ) -> list[tuple[int, int]]:
-    """Pairs (row of known, row of new) of the same face, with the least sum of distance minus overlap plus `extra`.
+    """Return pairs (row of known, row of new) of the same face, of the least sum of distance - overlap + `extra`.
 
     A pair must overlap by `min_overlap` or be within `max_distance`. Any other costs as much as the worst allowed
     one, so that a face without a partner does not force another one into a bad pair.
@@ -80,7 +80,7 @@ def assign(
 
 
 def choose_track(boxes: Float[np.ndarray, "n 5"], track: Int[np.ndarray, " n"]) -> tuple[int, str]:
-    """The track with the most boxes (section 2.1), and why: `only`, `longest`, or `larger_face` after a tie.
+    """Return the track with the most boxes (section 2.1), and why: `only`, `longest`, or `larger_face` after a tie.
 
     Of equally long ones the one of larger mean area is taken, then the one that begins first.
     """

@@ -1,4 +1,4 @@
-"""A clip as a video with what was found in it: boxes, track numbers, landmarks, the aligned face, the sound."""
+"""A clip as a video with what was found in it: boxes, track numbers, landmarks, the crop, the sound."""
 
 from collections.abc import Iterator
 from fractions import Fraction
@@ -13,77 +13,77 @@ from av.container import OutputContainer
 
 from emotion_pipeline.data.artifact import atomic, read_array, read_attributes
 from emotion_pipeline.data.media import timed_frames, timed_sound
-from emotion_pipeline.faces.crops import Face, read_faces
+from emotion_pipeline.faces.crops import Crop, read_faces
 from emotion_pipeline.faces.draw import colour_of, draw_box, draw_points, write
-from emotion_pipeline.faces.pictures import Canvas, Picture
+from emotion_pipeline.faces.frames import Canvas, Frame
 from emotion_pipeline.faces.warp import FACE_SIDE
 
 TICKS = Fraction(1, 90_000)
-"""Of the video's clock, in seconds."""
+"""Step of the video's clock, in seconds."""
 
 GREY = 60
-"""Beside the pictures, where the sequence has no face."""
+"""Grey beside the frame, where the sequence has no face."""
 
 RATE = 48_000
-"""Hz, of sound at a rate that AAC does not have."""
+"""Hz, for sound at a rate that AAC does not have."""
 
 FOOT = 32
 """Pixels below, for number and time."""
 
 
 def write_overlay(video: Path, alignment: Path, tracking: Path, target: Path) -> None:
-    """Write `target` (MP4: H.264, AAC): every picture of `video` at its time, and the sound.
+    """Write `target` (MP4: H.264, AAC): every frame of `video` at its time, and the sound.
 
     `alignment` and `tracking` are the clip's files of align and track. All boxes are drawn in the colours of their
-    tracks, with their landmarks; the chosen track's are the smoothed ones, and its aligned face is at the right.
+    tracks, with their landmarks; the chosen track's are the smoothed ones, and its crop is at the right.
     Raises ClipError as `media.timed_frames`, and naming a file that cannot be read.
     """
-    pictures = _pictures(video, alignment, tracking)
-    first = next(pictures)
+    images = _images(video, alignment, tracking)
+    first = next(images)
     sound = timed_sound(video)
     heard = list(islice(sound, 1))
     with atomic(target) as temporary, av.open(str(temporary), "w", format="mp4") as container:
-        streams: dict[str, Any] = {"picture": _video_stream(container, first[1])}
+        streams: dict[str, Any] = {"image": _video_stream(container, first[1])}
         if heard:
             streams["sound"] = _sound_stream(container, heard[0][1])
-        seen = ((time, "picture", _frame(picture)) for time, picture in chain([first], pictures))
+        seen = ((time, "image", _frame(image)) for time, image in chain([first], images))
         spoken = ((time, "sound", frame) for time, frame in chain(heard, sound))
         last = -1
         for time, kind, frame in merge(seen, spoken, key=lambda piece: piece[0]):
-            frame.time_base = TICKS if kind == "picture" else Fraction(1, heard[0][1].sample_rate)
+            frame.time_base = TICKS if kind == "image" else Fraction(1, heard[0][1].sample_rate)
             frame.pts = round(time / frame.time_base)
-            if kind == "picture":  # there are files that show two pictures at one time
+            if kind == "image":  # there are files that show two frames at one time
                 frame.pts = last = max(frame.pts, last + 1)
             container.mux(streams[kind].encode(frame))
         for stream in streams.values():
             container.mux(stream.encode(None))
 
 
-def _video_stream(container: OutputContainer, picture: Canvas) -> av.VideoStream:
+def _video_stream(container: OutputContainer, image: Canvas) -> av.VideoStream:
     stream = container.add_stream("libx264", rate=25, options={"crf": "20", "preset": "veryfast", "bf": "0"})
-    stream.height, stream.width = picture.shape[:2]
+    stream.height, stream.width = image.shape[:2]
     stream.pix_fmt, stream.codec_context.time_base = "yuv420p", TICKS
     return stream
 
 
 def _sound_stream(container: OutputContainer, piece: av.AudioFrame) -> av.AudioStream:
-    """One or two channels at a rate that AAC has: PCM in AVI or Matroska has others, and names no speakers."""
+    """Add one or two channels at a rate that AAC has: PCM in AVI or Matroska has others, and names no speakers."""
     rate = piece.sample_rate if piece.sample_rate in (av.Codec("aac", "w").audio_rates or ()) else RATE
     return container.add_stream("aac", rate=rate, layout="mono" if piece.layout.nb_channels == 1 else "stereo")
 
 
-def _frame(picture: Canvas) -> av.VideoFrame:
-    return av.VideoFrame.from_ndarray(picture, format="rgb24")
+def _frame(image: Canvas) -> av.VideoFrame:
+    return av.VideoFrame.from_ndarray(image, format="rgb24")
 
 
-def _pictures(video: Path, alignment: Path, tracking: Path) -> Iterator[tuple[float, Canvas]]:
-    """Times and finished pictures."""
+def _images(video: Path, alignment: Path, tracking: Path) -> Iterator[tuple[float, Canvas]]:
+    """Yield times and finished images."""
     boxes, frame, track = (read_array(tracking, f"tracks/{name}") for name in ("boxes", "frame", "track"))
     landmarks, smoothed = read_array(alignment, "landmarks"), read_array(tracking, "landmarks")
     row_of = {number: row for row, number in enumerate(read_array(tracking, "frame").tolist())}
     chosen = int(read_attributes(tracking).get("chosen_track", -1))
-    for number, (time, picture) in enumerate(timed_frames(video)):
-        drawn, row = picture.copy(), row_of.get(number)
+    for number, (time, image) in enumerate(timed_frames(video)):
+        drawn, row = image.copy(), row_of.get(number)
         first, behind = np.searchsorted(frame, [number, number + 1])
         for i in range(first, behind):
             draw_box(drawn, boxes[i], int(track[i]), 3 if track[i] == chosen else 1)
@@ -96,11 +96,11 @@ def _pictures(video: Path, alignment: Path, tracking: Path) -> Iterator[tuple[fl
         yield time, _beside(drawn, face, f"{number}  {time:.3f} s")
 
 
-def _beside(picture: Picture, face: Face, text: str) -> Canvas:
-    """The picture, the face at its right, the text below; sides even, as H.264 wants them."""
-    height, width = max(picture.shape[0], FACE_SIDE) + FOOT, picture.shape[1] + FACE_SIDE
+def _beside(image: Frame, face: Crop, text: str) -> Canvas:
+    """Return the frame, the crop at its right, the text below; sides even, as H.264 wants them."""
+    height, width = max(image.shape[0], FACE_SIDE) + FOOT, image.shape[1] + FACE_SIDE
     canvas = np.full((height + height % 2, width + width % 2, 3), GREY, np.uint8)
-    canvas[: picture.shape[0], : picture.shape[1]] = picture
-    canvas[:FACE_SIDE, picture.shape[1] : width] = face
+    canvas[: image.shape[0], : image.shape[1]] = image
+    canvas[:FACE_SIDE, image.shape[1] : width] = face
     write(canvas, text, (4, height - 8))
     return canvas

@@ -13,7 +13,7 @@ COLUMNS = ["clip_id", "track"]
 
 
 def read_overrides(file: Path, clip_ids: Collection[str]) -> dict[str, dict[str, int]]:
-    """By clip id the argument `override` of `track_clip`: the track, as numbered on contact sheets and overlay videos.
+    """Return by clip id the argument `override` of `track_clip`: the number of the track on the contact sheet.
 
     Raises UserError naming file and line: another header, an unknown clip, a clip twice, a track that is no number.
     """

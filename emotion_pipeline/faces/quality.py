@@ -1,4 +1,4 @@
-"""How good the face sequence of a clip is: figures, and a contact sheet that shows it at a glance."""
+"""How good the face sequence of a clip is: measures, and a contact sheet that shows it at a glance."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,20 +13,20 @@ from emotion_pipeline.faces.sheet import contact_sheet
 from emotion_pipeline.params import QualityParams
 
 OUTER_CORNERS = 36, 45
-"""Of the eyes."""
+"""Landmarks: the outer corners of the eyes."""
 
 
 def quality_clip(files: Sequence[Path], params: QualityParams) -> Artifact:
-    """Figures (attributes) and contact sheet of a clip. `files`: the video, its files of detect, align and track.
+    """Return measures and contact sheet of a clip. `files`: the video, its files of detect, align and track.
 
-    `contact_sheet` uint8 (n,): a JPEG picture, see `sheet.contact_sheet`. Attributes: `figures`; `tracks`, and, where
+    `contact_sheet` uint8 (n,): a JPEG image, see `sheet.contact_sheet`. Attributes: `measures`; `tracks`, and, where
     there is a face, `chosen_track` and `chosen_because`, as in track.
     """
     video, detections, alignment, tracking = files
     known, tracked = read_attributes(detections), read_attributes(tracking)
     chosen = int(tracked.get("chosen_track", -1))
     rows = read_array(tracking, "tracks/track") == chosen
-    found = figures(
+    found = measures(
         frames=int(known["frames"]),
         boxes=read_array(detections, "boxes"),
         frame=read_array(detections, "frame"),
@@ -44,7 +44,7 @@ def quality_clip(files: Sequence[Path], params: QualityParams) -> Artifact:
     )
 
 
-def figures(
+def measures(
     frames: int,
     boxes: Float[np.ndarray, "n 5"],
     frame: Int[np.ndarray, " n"],
@@ -53,7 +53,7 @@ def figures(
     after: Float[np.ndarray, "t 68 2"],
     sequence: Int[np.ndarray, " t"],
 ) -> dict[str, Value]:
-    """What can be said of a clip in numbers; what does not exist is left out.
+    """Return the measures of a clip; one that does not exist is left out.
 
     `boxes`, `frame`, `chosen` (whether of the chosen track) and `before` (landmarks) are of all detections; `after` and
     `sequence` the landmarks and frames of the finished sequence. Returns `frames`; `share_with_face` of them;
@@ -80,15 +80,15 @@ def figures(
 
 
 def eye_distance(landmarks: Float[np.ndarray, "t 68 2"]) -> Float[np.ndarray, " t"]:
-    """Between the outer corners of the eyes."""
+    """Return the distance between the outer corners of the eyes."""
     left, right = OUTER_CORNERS
     return np.linalg.norm(landmarks[:, left] - landmarks[:, right], axis=-1)
 
 
 def jitter(landmarks: Float[np.ndarray, "t 68 2"], frame: Int[np.ndarray, " t"]) -> float | None:
-    """Mean length of the landmarks' second difference over time, over the distance of the outer eye corners.
+    """Return the mean length of the landmarks' second difference over time, over the distance of the outer eye corners.
 
-    Over frames that follow one another only; None where no three do.
+    The mean is over frames that follow one another; None where no three do.
     """
     in_a_row = frame[2:] - frame[:-2] == 2
     if not in_a_row.any():

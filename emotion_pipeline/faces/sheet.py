@@ -1,4 +1,4 @@
-"""The contact sheet of a clip: moments of the whole video with all tracks, and the aligned face of each."""
+"""The contact sheet of a clip: moments of the whole video with all tracks, and the crop of each."""
 
 from pathlib import Path
 
@@ -8,24 +8,24 @@ import numpy as np
 from emotion_pipeline.data.artifact import read_array, read_attributes
 from emotion_pipeline.faces.crops import read_faces
 from emotion_pipeline.faces.draw import draw_box, draw_points, write
-from emotion_pipeline.faces.pictures import Canvas, frames_until
+from emotion_pipeline.faces.frames import Canvas, frames_until
 
 CELL, CAPTION = 160, 18
-"""Pixels: width of a picture and side of a face on the sheet; height of the line below."""
+"""Pixels: width of a frame and side of a face on the sheet; height of the line below."""
 
 ABSENT = 150
 """Grey of the field where the sequence has no face."""
 
 
 def evenly_spaced(length: int, wanted: int) -> list[int]:
-    """Up to `wanted` different rows from first to last."""
+    """Return up to `wanted` different rows from first to last."""
     return sorted({int(i) for i in np.linspace(0, length - 1, min(wanted, length)).round()})
 
 
 def contact_sheet(video: Path, detections: Path, tracking: Path, wanted: int) -> Canvas:
-    """`wanted` frames from first to last side by side, with all boxes in the colours of their tracks.
+    """Return `wanted` frames from first to last side by side, with all boxes in the colours of their tracks.
 
-    The chosen track's box is thicker and has the smoothed landmarks. Below each picture the aligned face of that frame,
+    The chosen track's box is thicker and has the smoothed landmarks. Below each frame is its crop,
     or grey where the sequence has none; below that, number and time. The video is decoded to the last of these frames.
     """
     numbers = evenly_spaced(int(read_attributes(detections)["frames"]), wanted)
@@ -33,11 +33,11 @@ def contact_sheet(video: Path, detections: Path, tracking: Path, wanted: int) ->
     boxes, track, frame = (read_array(tracking, f"tracks/{name}") for name in ("boxes", "track", "frame"))
     landmarks, sequence = read_array(tracking, "landmarks"), read_array(tracking, "frame")
     columns = []
-    for number, picture in frames_until(video, numbers[-1]):
+    for number, image in frames_until(video, numbers[-1]):
         if number not in numbers:
             continue
-        scale = CELL / picture.shape[1]
-        small = cv2.resize(picture, (CELL, round(scale * picture.shape[0])), interpolation=cv2.INTER_AREA)
+        scale = CELL / image.shape[1]
+        small = cv2.resize(image, (CELL, round(scale * image.shape[0])), interpolation=cv2.INTER_AREA)
         for i in np.flatnonzero(frame == number).tolist():
             draw_box(small, boxes[i] * scale, int(track[i]), 2 if track[i] == chosen else 1)
         face = np.full((CELL, CELL, 3), ABSENT, np.uint8)

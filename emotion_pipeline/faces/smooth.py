@@ -17,7 +17,7 @@ COLUMNS = 2
 def smooth(
     positions: Float[np.ndarray, "t *d"], frame: Int[np.ndarray, " t"], sigma: float
 ) -> Float[np.ndarray, "t *d"]:
-    """Each position replaced by the value there of a parabola fitted to its neighbours, Gaussian weights over time.
+    """Return at each position the value of a parabola fitted to its neighbours, with Gaussian weights over time.
 
     `frame` rises strictly; `sigma` in frames, 0 for none. Frames that are missing have no weight. Motion at constant
     acceleration is kept exactly, also at the ends and beside gaps. Symmetric in time, hence without lag. A position
@@ -30,7 +30,7 @@ def smooth(
     weight = np.exp(-0.5 * offset**2)
 
     def moment(rows: Float[np.ndarray, "t c"], power: int) -> Float[np.ndarray, "t c"]:
-        """Sum over the neighbours of rows times weight times distance to this power."""
+        """Return the sum over the neighbours of rows times weight times distance to this power."""
         dense = np.zeros((at[-1] + 1, rows.shape[1]))
         dense[at] = rows
         return correlate1d(dense, weight * offset**power, axis=0, mode="constant")[at]
@@ -53,7 +53,7 @@ def smooth(
 def fill_gaps(
     positions: Float[np.ndarray, "t *d"], frame: Int[np.ndarray, " t"], wanted: Int[np.ndarray, " s"]
 ) -> Float[np.ndarray, "s *d"]:
-    """Positions at the wanted frames, on straight lines between the known ones."""
+    """Return the positions at the wanted frames, on straight lines between the known ones."""
     flat = positions.reshape(len(frame), -1)
     columns = [np.interp(wanted, frame, column) for column in flat.T]
     return np.stack(columns, axis=1).reshape(len(wanted), *positions.shape[1:]).astype(positions.dtype)

@@ -10,9 +10,9 @@ from emotion_pipeline.data.artifact import Artifact, Value, read_array, read_att
 from emotion_pipeline.errors import UserError
 from emotion_pipeline.faces.crops import ENCODINGS
 from emotion_pipeline.faces.cuts import shots
+from emotion_pipeline.faces.frames import frames_until
 from emotion_pipeline.faces.link import choose_track, link_boxes
 from emotion_pipeline.faces.override import OVERRIDES
-from emotion_pipeline.faces.pictures import frames_until
 from emotion_pipeline.faces.smooth import fill_gaps, smooth
 from emotion_pipeline.faces.warp import warp_face
 from emotion_pipeline.params import TrackParams
@@ -25,7 +25,7 @@ def track_clip(files: Sequence[Path], params: TrackParams, override: int | None 
     `boxes` float32 (t, 5) smoothed, score NaN in frames without a detection; `landmarks` float32 (t, 68, 2) smoothed;
     and of all tracks, a row for each row of detect: `tracks/boxes` (n, 5), `tracks/frame`, `tracks/track` int32 (n,).
     Attributes: `encoding`; `tracks`, their number; where there are any, `chosen_track` and `chosen_because`
-    (`override`, or as `choose_track`). The video is decoded twice, a picture at a time.
+    (`override`, or as `choose_track`). The video is decoded twice, a frame at a time.
     Raises UserError where the track `override` does not exist.
     """
     video, detections, alignment = files
@@ -35,7 +35,7 @@ def track_clip(files: Sequence[Path], params: TrackParams, override: int | None 
     track = np.zeros(0, np.int32)
     chosen = -1
     if len(frame):
-        shot = shots((picture for _, picture in frames_until(video, int(frame[-1]))), params.cut_threshold)
+        shot = shots((image for _, image in frames_until(video, int(frame[-1]))), params.cut_threshold)
         track = link_boxes(boxes, frame, shot, params)
         chosen, because = choose_track(boxes, track) if override is None else (override, "override")
         attributes |= {"tracks": int(track.max()) + 1, "chosen_track": chosen, "chosen_because": because}
@@ -61,7 +61,7 @@ def smooth_sequence(
     frame: Int[np.ndarray, " n"],
     params: TrackParams,
 ) -> dict[str, np.ndarray]:
-    """`boxes`, `landmarks` and `frame` of one track, smoothed; frames in its gaps filled in or left out (`gaps`)."""
+    """Return `boxes`, `landmarks`, `frame` of one track, smoothed; frames in gaps filled in or left out (`gaps`)."""
     if not len(frame):
         return {"boxes": boxes, "landmarks": landmarks, "frame": frame}
     boxes = np.column_stack([smooth(boxes[:, :4], frame, params.smoothing_frames), boxes[:, 4]])
@@ -77,8 +77,8 @@ def smooth_sequence(
 def _cut_out(
     video: Path, frame: Int[np.ndarray, " t"], landmarks: Float32[np.ndarray, "t 68 2"], params: TrackParams
 ) -> Iterator[UInt8[np.ndarray, "224 224 3"]]:
-    """The aligned face of every frame of the sequence, while the video is decoded."""
+    """Yield the crop of every frame of the sequence, while the video is decoded."""
     wanted = dict(zip(frame.tolist(), landmarks, strict=True))
-    for number, picture in frames_until(video, int(frame.max(initial=-1))):
+    for number, image in frames_until(video, int(frame.max(initial=-1))):
         if number in wanted:
-            yield warp_face(picture, wanted[number], params.margin, params.border)
+            yield warp_face(image, wanted[number], params.margin, params.border)

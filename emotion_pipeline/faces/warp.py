@@ -5,10 +5,10 @@ import numpy as np
 from jaxtyping import Float, Float64, UInt8
 
 FACE_SIDE = 224
-"""Pixels of an aligned face along each side: the input of VGG-16."""
+"""Pixels of a crop along each side: the input of VGG-16."""
 
 LEFT_EYE, RIGHT_EYE = slice(36, 42), slice(42, 48)
-"""As seen in the picture."""
+"""As seen in the frame."""
 
 STEADY = np.r_[36:48, 27:36]
 """Eyes and nose: the landmarks that speech and expression move least. They alone place the face."""
@@ -23,7 +23,7 @@ MEAN_SHAPE = np.array(
 )  # fmt: skip
 """The STEADY landmarks of a mean face: eye centres at (-0.5, 0) and (0.5, 0), y downwards.
 
-Mean of dlib's landmarks over 79 frontal faces (48 of the Javanese video data set, 31 of dlib's example pictures),
+Mean of dlib's landmarks over 79 frontal faces (48 of the Javanese video data set, 31 of dlib's example photographs),
 turned upright and made symmetric.
 """
 
@@ -34,7 +34,7 @@ BORDERS = {"replicate": cv2.BORDER_REPLICATE, "black": cv2.BORDER_CONSTANT}
 
 
 def mean_shape_in_crop(margin: float) -> Float64[np.ndarray, "21 2"]:
-    """Where the STEADY landmarks of the mean face lie in the aligned picture.
+    """Return where the STEADY landmarks of the mean face lie in the crop.
 
     Brows to chin is centred and takes 1 / (1 + 2 margin) of the height.
     """
@@ -46,7 +46,7 @@ def mean_shape_in_crop(margin: float) -> Float64[np.ndarray, "21 2"]:
 def level_similarity(
     points: Float[np.ndarray, "68 2"], target: Float[np.ndarray, "21 2"]
 ) -> Float64[np.ndarray, "2 3"]:
-    """The transform A, x -> A[:, :2] x + A[:, 2], that levels the eyes and best fits `points[STEADY]` to `target`.
+    """Return A, x -> A[:, :2] x + A[:, 2], that levels the eyes and best fits `points[STEADY]` to `target`.
 
     Its rotation makes the line through the eye centres (each the mean of six landmarks) level; scale and shift are
     the least squares solution under that rotation, in closed form as in Umeyama 1991. The rotation is not part of
@@ -64,24 +64,22 @@ def level_similarity(
 
 
 def warp_face(
-    picture: UInt8[np.ndarray, "h w 3"], landmarks: Float[np.ndarray, "68 2"], margin: float, border: str
+    frame: UInt8[np.ndarray, "h w 3"], landmarks: Float[np.ndarray, "68 2"], margin: float, border: str
 ) -> UInt8[np.ndarray, "224 224 3"]:
-    """The face of these landmarks, cut out upright. What lies outside the picture is filled according to `border`."""
+    """Return the crop of a face, upright. What lies outside the frame is filled according to `border`."""
     transform = level_similarity(landmarks, mean_shape_in_crop(margin))
     shrink = int(1 / np.hypot(transform[0, 0], transform[0, 1]))
     if shrink > 1:  # a face of twice the size or more: average pixels first, so that nothing is skipped
-        picture, transform = _shrunk(picture, transform, shrink)
-    return cv2.warpAffine(
-        picture, transform, (FACE_SIDE, FACE_SIDE), flags=cv2.INTER_LINEAR, borderMode=BORDERS[border]
-    )
+        frame, transform = _shrunk(frame, transform, shrink)
+    return cv2.warpAffine(frame, transform, (FACE_SIDE, FACE_SIDE), flags=cv2.INTER_LINEAR, borderMode=BORDERS[border])
 
 
 def _shrunk(
-    picture: UInt8[np.ndarray, "h w 3"], transform: Float64[np.ndarray, "2 3"], factor: int
+    frame: UInt8[np.ndarray, "h w 3"], transform: Float64[np.ndarray, "2 3"], factor: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A smaller picture and the transform that does to it what the given one does to the whole."""
-    height, width = picture.shape[:2]
-    small = cv2.resize(picture, (width // factor, height // factor), interpolation=cv2.INTER_AREA)
+    """Return a smaller frame and the transform that does to it what the given one does to the whole."""
+    height, width = frame.shape[:2]
+    small = cv2.resize(frame, (width // factor, height // factor), interpolation=cv2.INTER_AREA)
     step = np.array([width / small.shape[1], height / small.shape[0]])
     linear = transform[:, :2] * step
     return small, np.column_stack([linear, transform[:, 2] + transform[:, :2] @ (step - 1) / 2])

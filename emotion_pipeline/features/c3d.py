@@ -12,18 +12,17 @@ from torch import Tensor, nn
 
 from emotion_pipeline.data.artifact import Artifact, read_attributes
 from emotion_pipeline.faces.crops import read_faces, with_mirrored
-from emotion_pipeline.features.network import FaceNetwork, Preprocessing, describe, prepare, start_at_random
-from emotion_pipeline.features.weights import WEIGHTS, load_network
+from emotion_pipeline.features.network import FaceNetwork, describe, prepare, start_at_random
+from emotion_pipeline.features.weights import load_network
 from emotion_pipeline.params import ExtractC3dParams, RuntimeParams
 from emotion_pipeline.training.device import device_of
+from emotion_pipeline.weights.registry import C3D_INPUT, Preprocessing
 
 WINDOW = 16
 """Frames of a window."""
 
 BLOCKS = (("1", 64), ("2", 128), ("3a", 256), ("3b", 256), ("4a", 512), ("4b", 512), ("5a", 512), ("5b", 512))
 """Name and units of the 3 x 3 x 3 convolutions (Tran et al. 2015, figure 3)."""
-
-STANDARD = WEIGHTS["c3d.pickle"].preprocessing
 
 
 class C3D(FaceNetwork):
@@ -36,13 +35,14 @@ class C3D(FaceNetwork):
 
     name = "c3d"
     descriptor = "fc7"
+    standard = C3D_INPUT
 
     def __init__(
         self,
         classes: int,
         width: float = 1.0,
         dropout: float = 0.0,
-        preprocessing: Preprocessing = STANDARD,
+        preprocessing: Preprocessing = C3D_INPUT,
     ):
         super().__init__(classes, width, dropout, preprocessing)
         inputs = 3

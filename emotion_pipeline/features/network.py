@@ -1,25 +1,13 @@
 """What the two face networks have in common: their input, their start, and how they are run over many faces."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """From a picture to the network's input: (pixel - mean) * scale, pixels 0-255, channels and mean in `order`."""
-
-    pixels: int
-    order: Literal["RGB", "BGR"]
-    mean: tuple[float, float, float]
-    scale: float
-    grey: bool = False  # the three channels are replaced by their mean first
-    pool5: Literal["end", "both_sides"] = "end"  # where C3D's last pooling pads: as its weights expect it
+from emotion_pipeline.weights.registry import Preprocessing
 
 
 class FaceNetwork(nn.Module):
@@ -31,6 +19,7 @@ class FaceNetwork(nn.Module):
 
     name: str
     descriptor: str  # the layer that describes
+    standard: Preprocessing  # as the published weights expect it
 
     def __init__(self, classes: int, width: float, dropout: float, preprocessing: Preprocessing):
         super().__init__()

@@ -1,133 +1,24 @@
-"""Readers of the layouts in which others publish weights: tensors only, under our layer names and in our shapes.
+"""Whether a published file holds the layers of its network."""
 
-No reader runs code of a file, and none opens another file that a file refers to.
-"""
-
-import pickle
-import re
-import warnings
-from collections.abc import Callable, Mapping
-from math import isqrt
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
 
-import h5py
-import numpy as np
 import torch
-from torch import Tensor
 
-from emotion_pipeline.data.artifact import inside
-from emotion_pipeline.errors import UserError
+from emotion_pipeline.features.c3d import C3D
+from emotion_pipeline.features.network import FaceNetwork
+from emotion_pipeline.features.vgg_face import VGGFace
+from emotion_pipeline.features.weights import fitting
+from emotion_pipeline.weights.readers import READERS
+from emotion_pipeline.weights.registry import PUBLISHED
 
-Layout = Literal["torch", "mmaction2", "keras", "keras_in_order"]
-
-VGG_LAYERS = (
-    *("conv1_1", "conv1_2", "conv2_1", "conv2_2", "conv3_1", "conv3_2", "conv3_3", "conv4_1", "conv4_2", "conv4_3"),
-    *("conv5_1", "conv5_2", "conv5_3", "fc6", "fc7", "fc8"),
-)
-"""The layers of VGG-Face that have weights, from first to last."""
+NETWORKS: dict[str, Callable[[int], FaceNetwork]] = {"vgg_face": VGGFace, "c3d": C3D}
+"""Builders by name, to be called with the number of classes."""
 
 
-def read_torch(path: Path) -> dict[str, Tensor]:
-    """A state dictionary with our layer names, by itself or under `state_dict`. Raises UserError where it is none."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # on files that then are refused below
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, LookupError, ValueError) as error:
-        reason = str(error).partition("\n")[0] or type(error).__name__
-        raise UserError(f"{path}: not a PyTorch file of tensors ({reason}); download it again") from error
-    state = content.get("state_dict", content) if isinstance(content, Mapping) else content
-    if not isinstance(state, Mapping) or not all(isinstance(t, Tensor) for t in state.values()):
-        raise UserError(f"{path}: expected a dictionary of tensors, found {type(state).__name__}; download it again")
-    return dict(state)
-
-
-def read_mmaction2(path: Path) -> dict[str, Tensor]:
-    """mmaction2's C3D: conv1a.conv.weight is our conv1.weight, and so on; there is no fc8. Raises as `read_torch`."""
-    return {
-        re.sub(r"^conv([12])a\.", r"conv\1.", name.removeprefix("backbone.").replace(".conv.", ".")): tensor
-        for name, tensor in read_torch(path).items()
-    }
-
-
-def read_keras(path: Path) -> dict[str, Tensor]:
-    """Keras weights whose layers have our names (keras-vggface). Raises UserError naming file and layer."""
-    return _in_our_shapes(path, _keras_layers(path))
-
-
-def read_keras_in_order(path: Path) -> dict[str, Tensor]:
-    """Keras weights of a VGG-Face whose layers are known by their order alone (deepface). Raises as `read_keras`."""
-    layers = _keras_layers(path)
-    if len(layers) != len(VGG_LAYERS):
-        raise UserError(
-            f"{path}: expected {len(VGG_LAYERS)} layers with weights, {VGG_LAYERS[0]} to {VGG_LAYERS[-1]},"
-            f" found {len(layers)} ({', '.join(layers) or 'none'}); this is not a whole VGG-Face"
-        )
-    return _in_our_shapes(path, dict(zip(VGG_LAYERS, layers.values(), strict=True)))
-
-
-READERS: dict[Layout, Callable[[Path], dict[str, Tensor]]] = {
-    "torch": read_torch,
-    "mmaction2": read_mmaction2,
-    "keras": read_keras,
-    "keras_in_order": read_keras_in_order,
-}
-
-
-def _keras_layers(path: Path) -> dict[str, list[np.ndarray]]:
-    """The arrays of every layer that has some; layers and arrays in the order that Keras wrote into attributes."""
-    try:
-        with h5py.File(path, "r") as file:
-            root = file if "layer_names" in file.attrs else inside(file, "model_weights")
-            groups = {name: inside(root, name) for name in _names(root, "layer_names")}
-            arrays = {k: [_array(path, g, name) for name in _names(g, "weight_names")] for k, g in groups.items()}
-    except UserError:
-        raise
-    except (OSError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        raise UserError(f"{path}: not a Keras file of weights ({error}); download it again") from error
-    except LookupError as error:
-        raise UserError(f"{path}: {error}; download it again") from error
-    return {name: found for name, found in arrays.items() if found}
-
-
-def _names(group: h5py.Group, attribute: str) -> list[str]:
-    return [name.decode() if isinstance(name, bytes) else str(name) for name in group.attrs[attribute]]
-
-
-def _array(path: Path, group: h5py.Group, name: str) -> np.ndarray:
-    data = inside(group, name)
-    if data.dtype.kind != "f" or data.nbytes > path.stat().st_size:
-        raise UserError(
-            f"{path}: `{data.name}`: expected floating-point numbers, no more than the file has bytes,"
-            f" found {data.dtype} {data.shape}; download it again"
-        )
-    return np.asarray(data[()], np.float32)
-
-
-def _in_our_shapes(path: Path, layers: Mapping[str, list[np.ndarray]]) -> dict[str, Tensor]:
-    """Kernels (h, w, in, out) become (out, in, h, w) or (out, in * h * w); fc6, which sees h, w, in, also."""
-    tensors: dict[str, Tensor] = {}
-    channels = 1
-    for name, arrays in layers.items():
-        shapes = [array.shape for array in arrays]
-        if len(shapes) != 2 or len(shapes[0]) not in (2, 4):
-            raise UserError(f"{path}: layer {name}: expected a kernel of 2 or 4 dimensions and a bias, found {shapes}")
-        kernel, bias = map(torch.from_numpy, arrays)
-        if name == "fc6" and kernel.ndim == 2:
-            kernel = _unflattened(path, kernel, channels)
-        channels = kernel.shape[-1]
-        kernel = kernel.permute(3, 2, 0, 1) if kernel.ndim == 4 else kernel.t()
-        tensors |= {f"{name}.weight": kernel.flatten(1) if name.startswith("fc") else kernel, f"{name}.bias": bias}
-    return tensors
-
-
-def _unflattened(path: Path, kernel: Tensor, channels: int) -> Tensor:
-    """(h * w * in, out) as (h, w, in, out): Keras flattens a map with its channels last."""
-    side = isqrt(len(kernel) // max(channels, 1))
-    if side * side * channels != len(kernel):
-        raise UserError(
-            f"{path}: layer fc6: expected a square map of {channels} channels, found {len(kernel)} inputs;"
-            " this is not a whole VGG-Face"
-        )
-    return kernel.reshape(side, side, channels, -1)
+def require_layers(name: str, path: Path) -> None:
+    """Raise UserError where a file of network weights cannot be read, or does not fit its network but for fc8."""
+    if record := PUBLISHED[name].network:
+        with torch.device("meta"):
+            network = NETWORKS[record.name](1)
+        fitting(network, READERS[record.layout](path), path, skip="fc8")

@@ -12,15 +12,14 @@ from torch import Tensor, nn
 
 from emotion_pipeline.data.artifact import Artifact, read_array, read_attributes
 from emotion_pipeline.faces.crops import read_faces, with_mirrored
-from emotion_pipeline.features.network import FaceNetwork, Preprocessing, describe, prepared, start_at_random
-from emotion_pipeline.features.weights import WEIGHTS, load_network
+from emotion_pipeline.features.network import FaceNetwork, describe, prepared, start_at_random
+from emotion_pipeline.features.weights import load_network
 from emotion_pipeline.params import ExtractVggParams, RuntimeParams
 from emotion_pipeline.training.device import device_of
+from emotion_pipeline.weights.registry import VGG_FACE_INPUT, Preprocessing
 
 BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
 """Units and number of 3 x 3 convolutions before each halving (Parkhi et al. 2015, table 3)."""
-
-STANDARD = WEIGHTS["vgg_face_dag.pth"].preprocessing
 
 
 class VGGFace(FaceNetwork):
@@ -32,13 +31,14 @@ class VGGFace(FaceNetwork):
 
     name = "vgg_face"
     descriptor = "fc6"
+    standard = VGG_FACE_INPUT
 
     def __init__(
         self,
         classes: int,
         width: float = 1.0,
         dropout: float = 0.0,
-        preprocessing: Preprocessing = STANDARD,
+        preprocessing: Preprocessing = VGG_FACE_INPUT,
     ):
         super().__init__(classes, width, dropout, preprocessing)
         inputs = 3

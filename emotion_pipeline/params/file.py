@@ -6,7 +6,7 @@ No field has a default: `params.yaml` is the one place. Unknown and missing keys
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import ValidationError, model_validator
@@ -29,6 +29,8 @@ from emotion_pipeline.params.extraction import (
 )
 from emotion_pipeline.params.models import FusionParams, TemporalParams, TrainingParams
 
+S = TypeVar("S", bound=Section)
+
 RENAMED = {
     "keep_probability": "`dropout` (1 - keep_probability)",
     "course": "`lr_schedule`",
@@ -46,6 +48,10 @@ RENAMED = {
     "search": "the file params/search.yaml",
 }
 """Keys of earlier versions, and what they are called now."""
+
+
+KINDS = {"scores", "lstm", "perceptron", "svm", "majority", "mean", "max", "weighted_mean", "moddrop", "score_tree"}
+"""Values of `model` and `method`."""
 
 
 class EvaluateParams(Section):
@@ -116,10 +122,15 @@ def _require(key: str, names: Iterable[str], known: Iterable[str]) -> None:
 
 def load_params(path: Path = Path("params.yaml")) -> Params:
     """Read and check the file. Raises UserError with one line per wrong key."""
+    return read_yaml(path, Params)
+
+
+def read_yaml(path: Path, record: type[S]) -> S:
+    """Return a YAML file as a record. Raises UserError with one line per wrong key."""
     try:
-        return Params.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        return record.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
-        raise UserError(f"{path}: no such file; run the stages from the repository's root") from None
+        raise UserError(f"{path}: no such file; run this from the repository's root") from None
     except ValidationError as error:
         raise UserError("\n".join(f"{path}: {_line(e)}" for e in error.errors())) from None
     except (yaml.YAMLError, ValueError) as error:  # bytes that are no text, numbers of thousands of digits
@@ -129,8 +140,8 @@ def load_params(path: Path = Path("params.yaml")) -> Params:
 def _line(error: Any) -> str:
     """Return one line on one of pydantic's errors: the key, what is wrong, the value, what to do."""
     section, *path = error["loc"] or ("the file",)
-    if section in ("train_temporal", "fusion") and len(path) > 2:
-        del path[1]  # pydantic's name of the kind of model, which is no key of the file
+    if len(path) > 2 and path[1] in KINDS:
+        del path[1]  # pydantic names the kind of a model, which is no key of the file
     key = ".".join(map(str, [section, *path]))
     if error["type"] == "extra_forbidden":
         if new := RENAMED.get(str(error["loc"][-1])):

@@ -13,9 +13,9 @@ from emotion_pipeline.data.scores import ScoreTable, read_scores, seed_folder
 from emotion_pipeline.data.tables import read_table
 from emotion_pipeline.emotions import EMOTIONS
 from emotion_pipeline.errors import UserError
-from emotion_pipeline.faces.gallery import Gallery, read_gallery
 from emotion_pipeline.metrics import predicted_labels
 from emotion_pipeline.params import Params
+from emotion_pipeline.report.gallery import Gallery, read_gallery
 from emotion_pipeline.report.paper import title_of
 
 KINDS = {"temporal": "train_temporal", "fusion": "fuse", "baseline": "train_temporal"}

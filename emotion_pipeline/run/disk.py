@@ -1,4 +1,4 @@
-"""What a run needs of the machine: folders that it may write to, room in them, and nobody who does the same."""
+"""Checks of the machine before a run: folders can be written to and have room; locks keep two runs apart."""
 
 import errno
 import fcntl
@@ -14,10 +14,10 @@ from emotion_pipeline.errors import UserError
 STORE_VARIABLE = "EMOTION_PIPELINE_STORE"
 
 STORE_LOCK = Path("locks/store")
-"""In the store: held, shared, by all who use it."""
+"""Lock file in the store. Runs that use the store hold it together; pruning holds it alone."""
 
 SPARE_BYTES = 256 * 2**20
-"""Room that is left on a disk for whatever else writes to it."""
+"""Room that a run leaves free on each disk for other programs."""
 
 NO_ROOM = "make room, then run again: what is finished is kept"
 NO_RIGHT = "give this user the right to write there, or set another place"
@@ -31,22 +31,23 @@ ADVICE = {
 
 
 def store_folder() -> Path:
-    """`.cache` of the repository (of the original one in a temporary experiment), or $EMOTION_PIPELINE_STORE."""
+    """Return $EMOTION_PIPELINE_STORE, or `.cache` of the repository; a temporary experiment uses the original's."""
     return Path(os.environ.get(STORE_VARIABLE) or Path(os.environ.get("DVC_ROOT") or ".").resolve() / ".cache")
 
 
 def dvc_cache() -> Path:
-    """The folder that DVC copies outputs to, as its configuration says."""
-    from dvc.config import Config  # a quarter of a second, which only those pay who ask
+    """Return the folder that DVC copies outputs to, from DVC's configuration."""
+    from dvc.config import Config  # this import takes a quarter of a second
 
     root = Path(os.environ.get("DVC_ROOT") or ".").resolve() / ".dvc"
     return Path(Config(str(root))["cache"].get("dir", root / "cache"))
 
 
 def require_room(out: Path, written: int = 0) -> None:
-    """Raise UserError unless outputs, store and DVC's cache can be written to, with room for a copy in that cache.
+    """Raise UserError unless the folders of output, store and DVC's cache can be written to and have room.
 
-    DVC ends with 0 when its cache cannot take an output, and `dvc.lock` then names what is nowhere.
+    The cache must have room for `written` bytes more. DVC does not check that: it ends with 0 where the cache is full,
+    and `dvc.lock` then names files that do not exist.
     """
     for folder, needed in ((out.parent, 0), (store_folder(), 0), (dvc_cache(), written)):
         here = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.is_dir())
@@ -62,7 +63,7 @@ def require_room(out: Path, written: int = 0) -> None:
 
 @contextmanager
 def locked(path: Path, how: int, busy: str = "") -> Iterator[None]:
-    """Hold a lock file: waits for it, or, with `fcntl.LOCK_NB` in `how`, raises UserError with the text `busy`."""
+    """Hold a lock file. Wait for it or, with `fcntl.LOCK_NB` in `how`, raise UserError with the text `busy`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "a", encoding="ascii") as file:
         try:
@@ -73,12 +74,12 @@ def locked(path: Path, how: int, busy: str = "") -> Iterator[None]:
 
 
 def in_use() -> AbstractContextManager[None]:
-    """Held while results are looked up, made and placed: nothing may be pruned meanwhile."""
+    """Hold the store's lock together with other runs, so that nothing is pruned while results are used or made."""
     return locked(store_folder() / STORE_LOCK, fcntl.LOCK_SH)
 
 
 def explained(error: BaseException, out: Path) -> str:
-    """One sentence on a full disk or a missing right, that some library said in its own way; empty for all else."""
+    """Return a message for a full disk or a missing right, however a library reports it; else an empty string."""
     number = getattr(error, "errno", None)
     if number is None and (said := re.search(r"errno = (\d+)|\[Errno (\d+)\]", str(error))):
         number = int(said[1] or said[2])

@@ -1,6 +1,6 @@
 """How a process of a stage ends: with its parent, at once on Ctrl-C, and as soon as its work is done.
 
-Standard library only: it runs before whatever takes long to import.
+Imports the standard library only: it runs before the imports that take seconds.
 """
 
 import ctypes
@@ -9,24 +9,23 @@ import os
 import signal
 import sys
 from multiprocessing import active_children, parent_process
+from pathlib import Path
 from typing import NoReturn
 
 MESSAGE = "interrupted: what was finished is kept, and the next run goes on from there\n"
 INTERRUPTED = 130
-WORKER = "--multiprocessing-fork" in sys.orig_argv  # parent_process() does not say so before the worker's first call
 
 
 def begin() -> None:
-    """What a stage, and each of its workers, does before it imports what takes seconds."""
-    os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker")  # the system frees what it warns of
-    signal.signal(signal.SIGINT, signal.SIG_IGN if WORKER else _interrupted)
+    """Prepare a stage, and each of its workers, before the imports: it answers Ctrl-C and ends with its parent."""
+    signal.signal(signal.SIGINT, _interrupted)  # a worker's SIGINT is blocked: its parent answers
     ends_with_parent()
 
 
 def ends_with_parent() -> None:
     """Ask the kernel for SIGTERM when the parent dies, so that a killed `dvc repro` leaves nothing that writes.
 
-    Ends this process if the parent is dead already: an orphan gets a parent of another session.
+    Ends this process if the parent is dead already. An orphan is known by its new parent, which is of another session.
     """
     if sys.platform == "linux":
         pr_set_pdeathsig = 1
@@ -43,15 +42,20 @@ def _is_orphan() -> bool:
 
 
 def _interrupted(*_: object) -> None:
-    """End here and now: an exception could be swallowed, or have to wait for workers. Nothing on disk can be half."""
-    for child in active_children():
-        child.terminate()
+    """End this process and its workers at once; every file is written whole or not at all.
+
+    An exception instead could be caught somewhere, or wait for a worker. The kernel also lists a worker whose start
+    was interrupted, which multiprocessing does not know yet.
+    """
+    listed = Path(f"/proc/self/task/{os.getpid()}/children")
+    for child in listed.read_text().split() if listed.exists() else [str(child.pid) for child in active_children()]:
+        os.kill(int(child), signal.SIGKILL)
     os.write(1, MESSAGE.encode())
     os._exit(INTERRUPTED)
 
 
 def done() -> NoReturn:
-    """End a process whose work is done, with 0: while Python takes itself apart, Ctrl-C would have no answer."""
+    """End a process whose work is done, with 0. Python's own way takes long, and Ctrl-C then ends in a traceback."""
     logging.shutdown()
     sys.stdout.flush()
     os._exit(0)

@@ -9,6 +9,7 @@ from pathlib import Path
 from emotion_pipeline.errors import UserError
 from emotion_pipeline.params import Params, load_params
 from emotion_pipeline.run.disk import explained, in_use, locked, require_room
+from emotion_pipeline.run.dvclock import keep_lock
 from emotion_pipeline.run.keys import input_sha256
 from emotion_pipeline.run.process import begin, done
 
@@ -30,6 +31,7 @@ def run_stage(main: Callable[..., None], *arguments: str, section: Callable[[Par
         params = load_params()
         with locked(lock, fcntl.LOCK_EX | fcntl.LOCK_NB, busy), in_use():
             require_room(out)
+            keep_lock()
             for table in [path / name for path in paths for name in ("clips.csv", "failures.csv")]:
                 if table.is_file():
                     input_sha256(table)

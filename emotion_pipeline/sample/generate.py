@@ -12,23 +12,20 @@ The same parameters give the same bytes, whatever the number of workers. Each cl
 the seed and its id, so a data set with more takes or subjects holds the clips of the smaller one unchanged.
 """
 
-import os
+import csv
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
-from typing import TypeVar
 
 import cv2
 
-from emotion_pipeline.data.artifact import write_artifact
+from emotion_pipeline.data.artifact import atomic, write_artifact
 from emotion_pipeline.data.manifest import SPLITS
-from emotion_pipeline.data.tables import write_rows
 from emotion_pipeline.emotions import EMOTIONS
-from emotion_pipeline.params import SampleParams
-from emotion_pipeline.run.process import ends_with_parent
+from emotion_pipeline.errors import UserError
+from emotion_pipeline.params import RuntimeParams, SampleParams
+from emotion_pipeline.run.workers import run_each
 from emotion_pipeline.sample.film import FPS, Plan, film, still
 from emotion_pipeline.sample.movie import write_movie
 
@@ -46,30 +43,35 @@ ODD_CLIPS = (
 STILL_FOLDERS = {"Training": 1.0, "PublicTest": 0.2, "PrivateTest": 0.2}
 """Folders of FER2013 and their share of `stills_per_emotion`."""
 
-Item = TypeVar("Item")
 
-
-def make_clips(folder: Path, params: SampleParams, workers: int = 1) -> None:
-    """Write the clips, their truth and, last, `clips.csv` into `folder`. `workers` 0: one per core."""
+def make_clips(folder: Path, params: SampleParams, runtime: RuntimeParams) -> None:
+    """Write the clips, their truth and, last, `clips.csv` into `folder`. Raises UserError where one fails."""
     plans = sorted(_plans(params), key=lambda plan: plan.clip_id)
     for name in ("clips", "truth"):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    _for_each(partial(_make_clip, folder, params), plans, workers)
-    rows = [(plan.clip_id, plan.path, plan.split, plan.label, plan.subject) for plan in plans]
-    write_rows(folder / "clips.csv", [("clip_id", "path", "split", "label", "subject"), *rows])
+    _make_each(partial(_make_clip, folder, params), {plan.clip_id: (plan,) for plan in plans}, runtime)
+    with atomic(folder / "clips.csv") as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["clip_id", "path", "split", "label", "subject"])
+        writer.writerows([p.clip_id, p.path, p.split, p.label, p.subject] for p in plans)
 
 
-def make_stills(folder: Path, params: SampleParams, workers: int = 1) -> None:
+def make_stills(folder: Path, params: SampleParams, runtime: RuntimeParams) -> None:
     """Write still faces, 48 x 48 grey, as `<Training|PublicTest|PrivateTest>/<class>/<n>.jpg` into `folder`.
 
     They show the subjects of the train split and people who are in no clip.
     """
-    tasks = []
+    tasks = {}
     for name, share in STILL_FOLDERS.items():
         for emotion in EMOTIONS:
             (folder / name / emotion).mkdir(parents=True, exist_ok=True)
-            tasks.append((name, emotion, max(1, round(share * params.stills_per_emotion))))
-    _for_each(partial(_make_stills, folder, params), tasks, workers)
+            tasks[f"{name}/{emotion}"] = (name, emotion, max(1, round(share * params.stills_per_emotion)))
+    _make_each(partial(_make_stills, folder, params), tasks, runtime)
+
+
+def _make_each(make: Callable[..., None], tasks: Mapping[str, tuple], runtime: RuntimeParams) -> None:
+    for error in run_each("sample", make, tasks, runtime)[1].values():
+        raise UserError(f"sample: {error.detail}; run again")
 
 
 def _plans(params: SampleParams) -> Iterator[Plan]:
@@ -94,24 +96,8 @@ def _make_clip(folder: Path, params: SampleParams, plan: Plan) -> None:
     write_artifact(folder / "truth" / f"{plan.clip_id}.h5", plan.clip_id, made.truth)
 
 
-def _make_stills(folder: Path, params: SampleParams, task: tuple[str, str, int]) -> None:
-    usage, emotion, count = task
+def _make_stills(folder: Path, params: SampleParams, usage: str, emotion: str, count: int) -> None:
     for number in range(count):
         picture = still(emotion, number, usage, params)
         data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 92])[1].tobytes()
         (folder / usage / emotion / f"{number:05d}.jpg").write_bytes(data)
-
-
-def _for_each(make: Callable[[Item], None], items: Sequence[Item], workers: int) -> None:
-    """Call `make` for every item in processes of one thread: a sum's last bits, so perhaps a pixel, go by threads."""
-    workers = min(workers or len(os.sched_getaffinity(0)), len(items))
-    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ[variable] = "1"  # read when a worker loads NumPy
-    with ProcessPoolExecutor(workers, get_context("spawn"), _prepare_worker) as pool:
-        for _ in pool.map(make, items):
-            pass
-
-
-def _prepare_worker() -> None:
-    ends_with_parent()
-    cv2.setNumThreads(1)

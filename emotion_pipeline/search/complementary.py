@@ -1,8 +1,10 @@
-"""Models that err otherwise than those there are: chosen among the best trials by their confusion matrices (3.4)."""
+"""Models that err unlike the present ones, chosen among the best trials by their confusion matrices (section 3.4)."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, product
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +14,14 @@ from optuna.trial import FrozenTrial
 from emotion_pipeline.data.scores import seed_folder
 from emotion_pipeline.errors import UserError
 from emotion_pipeline.metrics import confusion, predicted_labels
-from emotion_pipeline.search.output import ranked
-from emotion_pipeline.search.study import finished_trials, open_study
+from emotion_pipeline.search.output import described, ranked, write_params
+from emotion_pipeline.search.study import ended_trials
 from emotion_pipeline.search.trial import Search, answers_on_val, trial_folder
 
+log = logging.getLogger(__name__)
+
 MOST_SETS = 200_000
-"""Sets of trials that are compared, all of them."""
+"""Sets of trials that can be compared."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,7 @@ class Chosen:
 
 
 def dissimilarity(matrices: Sequence[Float[np.ndarray, "7 7"]]) -> float:
-    """Mean over all pairs of ||A - B||_F / sqrt(2 r): A and B with rows that sum to 1, r the rows that have clips.
+    """Return the mean over all pairs of ||A - B||_F / sqrt(2 r): rows of A and B sum to 1, r of them have clips.
 
     0 for equal matrices, 1 for models that never give the same answer to a class.
     """
@@ -41,42 +45,52 @@ def dissimilarity(matrices: Sequence[Float[np.ndarray, "7 7"]]) -> float:
     return float(np.mean(distances))
 
 
+def write_complementary(
+    target: Path, searches: Sequence[Search], present: Sequence[str], among: int, params: Path
+) -> Chosen:
+    """Choose trials, and write params.yaml with their values as entries `..._b`. Raises UserError as the choice."""
+    chosen = choose_complementary(searches, present, among)
+    for search in searches:
+        log.info("%s: %s", search.target, described(search, chosen.trials[search.target]))
+    log.info("mean dissimilarity %.3f; of the best trials alone %.3f", chosen.dissimilarity, chosen.best_alone)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    changes = {f"{search.target}_b": search.values(chosen.trials[search.target]) for search in searches}
+    write_params(target, changes, params)
+    log.info("as entries ..._b: diff %s %s", params, target)
+    return chosen
+
+
 def choose_complementary(searches: Sequence[Search], present: Sequence[str], among: int) -> Chosen:
-    """One of the `among` best trials of each search, so that they and the present models are as unlike as can be.
+    """Choose one of the `among` best trials of each search, so that they and the present models are most unlike.
 
-    `present`: temporal models in the folder of the searches' data. Raises UserError where a search has no finished
-    trial, or where the sets are too many to compare.
+    `present`: temporal models in the folder of the searches' data. Raises UserError for an unknown one, where a search
+    has no trial that ended well, and where the sets are too many to compare.
     """
+    known = searches[0].params.train_temporal
+    if unknown := [name for name in present if name not in known]:
+        raise UserError(f"--present: {unknown[0]} is not among {', '.join(known)}")
+    best = [_best(search, among) for search in searches]
+    if (count := prod(map(len, best))) > MOST_SETS:
+        raise UserError(f"search: {count:,} sets to compare, more than {MOST_SETS:,}; lower --among ({among})")
     kept = [_matrix_of(searches[0], searches[0].data / "train_temporal" / name) for name in present]
-    folders = {search.target: _folder(search) for search in searches}
-    trials = {target: ranked(finished_trials(open_study(folder)))[:among] for target, folder in folders.items()}
-    for target, own in trials.items():
-        if not own:
-            raise UserError(f"search: no trial of {target} has ended well; run `search {target}` first")
-    sets = list(product(*trials.values()))
-    if len(sets) > MOST_SETS:
-        raise UserError(f"search: {len(sets):,} sets to compare, more than {MOST_SETS:,}; lower --among ({among})")
-    matrices = {
-        (search.target, trial.number): _matrix_of(
-            search, trial_folder(folders[search.target], trial.user_attrs["point"])
-        )
-        for search in searches
-        for trial in trials[search.target]
-    }
-    worth = [dissimilarity([*kept, *(matrices[t, x.number] for t, x in zip(trials, own, strict=True))]) for own in sets]
-    best = int(np.argmax(worth))
-    return Chosen(dict(zip(trials, sets[best], strict=True)), worth[best], worth[0])
+    sets = list(product(*best))
+    worth = [dissimilarity([*kept, *(matrix for _, matrix in own)]) for own in sets]
+    most = int(np.argmax(worth))
+    trials = {search.target: trial for search, (trial, _) in zip(searches, sets[most], strict=True)}
+    return Chosen(trials, worth[most], worth[0])
 
 
-def _folder(search: Search) -> Path:
+def _best(search: Search, among: int) -> list[tuple[FrozenTrial, Float[np.ndarray, "7 7"]]]:
+    """Return the best trials of a search, with their confusion. Raises UserError where there is none."""
     folder = search.folder()
-    if not (folder / "study.sqlite").is_file():
-        raise UserError(f"search: nothing was searched for {search.target} with these parameters and data")
-    return folder
+    best = ranked(ended_trials(folder))[:among] if (folder / "study.sqlite").is_file() else []
+    if not best:
+        raise UserError(f"search: no trial of {search.target} has ended well; run `search {search.target}` first")
+    return [(trial, _matrix_of(search, trial_folder(folder, trial.user_attrs["point"]))) for trial in best]
 
 
 def _matrix_of(search: Search, model: Path) -> Float[np.ndarray, "7 7"]:
-    """Confusion on val of a model's folder, rows that sum to 1 (or to 0: no clip, or none with the modality)."""
+    """Return the confusion on val of a model's folder, rows that sum to 1 (0: no clip, or none with the modality)."""
     truth, scores, present = answers_on_val(search, seed_folder(model, search.seed))
     counts = confusion(truth, predicted_labels(scores, present)).astype(float)
     return counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)

@@ -1,103 +1,116 @@
 """What a search leaves to be looked at: a table and a plot of all trials, and params.yaml with the best values."""
 
+import io
+import json
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
+import yaml
 from matplotlib.figure import Figure
 from optuna.trial import FrozenTrial
 from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedSeq
 
+from emotion_pipeline.data.tables import write_rows
 from emotion_pipeline.errors import UserError
-from emotion_pipeline.search.grid import Value, choice, set_at
+from emotion_pipeline.search.grid import Point, choice
 from emotion_pipeline.search.trial import Search
-from emotion_pipeline.training.loop import write_rows
+
+log = logging.getLogger(__name__)
 
 NULL = "tag:yaml.org,2002:null"
 
 
 def write_search(folder: Path, search: Search, trials: Sequence[FrozenTrial], params: Path) -> FrozenTrial:
-    """Write trials.csv, trials.svg and best.yaml; returns the best trial: highest accuracy, then lowest loss.
+    """Write trials.csv, trials.svg and best.yaml; return the best trial: highest accuracy, then lowest loss.
 
     Raises UserError where no trial ended well.
     """
-    keys, rows = sorted(search.grid), list[list[str | int | float]]()
-    for trial in trials:
-        values = search.values(trial)
-        own = [trial.user_attrs["point"], *(str(choice(values[key])) for key in keys)]
-        loss = trial.user_attrs.get("val_loss", "")
-        rows.append([*own, "" if trial.value is None else trial.value, loss, trial.user_attrs.get("reason", "")])
     folder.mkdir(parents=True, exist_ok=True)
-    write_rows(folder / "trials.csv", [("trial", *keys, "val_accuracy", "val_loss", "reason"), *rows])
-    good = [trial for trial in trials if trial.value is not None]
+    keys = sorted(search.grid)
+    rows = [_row(search, trial, keys) for trial in trials]
+    write_rows(folder / "trials.csv", [("point", *keys, "val_accuracy", "val_nll", "reason"), *rows])
+    good = ranked(trials)
     if not good:
         for of_another_study in ("trials.svg", "best.yaml"):
             (folder / of_another_study).unlink(missing_ok=True)
         raise UserError(f"search: none of {len(trials)} trials ended well; the reasons are in {folder}/trials.csv")
-    best = ranked(good)[0]
-    _plot(folder / "trials.svg", search, good, best)
-    write_params(folder / "best.yaml", {search.target: search.values(best)}, params)
-    return best
+    _plot(folder / "trials.svg", search, good)
+    write_params(folder / "best.yaml", {search.target: search.values(good[0])}, params)
+    log.info("search: %d trials; best: %s", len(trials), described(search, good[0]))
+    log.info("see %s/trials.csv and trials.svg; compare: diff %s %s/best.yaml", folder, params, folder)
+    return good[0]
 
 
 def ranked(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """The trials that ended well, the best first; of equal ones the earlier point."""
+    """Return the trials that ended well, the best first; of equal ones the earlier point."""
     good = [trial for trial in trials if trial.value is not None]
-    return sorted(good, key=lambda t: (-float(t.value or 0), t.user_attrs["val_loss"], t.user_attrs["point"]))
+    return sorted(good, key=lambda t: (-float(t.value or 0), t.user_attrs["val_nll"], t.user_attrs["point"]))
 
 
-def write_params(target: Path, changes: Mapping[str, Mapping[str, Value]], params: Path) -> None:
-    """A copy of params.yaml with other values in some sections: comments, order and layout stay, so that it diffs well.
+def described(search: Search, trial: FrozenTrial) -> str:
+    """Return how good a trial was, and its values, in words."""
+    values = ", ".join(f"{key}: {choice(value)}" for key, value in sorted(search.values(trial).items()))
+    return f"point {trial.user_attrs['point']}, {100 * float(trial.value or 0):.1f} % on val with {values}"
 
-    `changes`: dotted section -> dotted key -> value.
+
+def write_params(target: Path, changes: Mapping[str, Point], params: Path) -> None:
+    """Write a copy of params.yaml with other values in some sections; all else, comments and layout too, stays.
+
+    `changes`: dotted section -> key -> value.
     An entry that is not there is begun as a copy of the one it is named after (`vgg_lstm_b`: `vgg_lstm`).
     """
-    yaml = YAML()
-    yaml.preserve_quotes, yaml.width = True, 4096
-    yaml.representer.add_representer(type(None), lambda writer, _: writer.represent_scalar(NULL, "null"))
-    whole = yaml.load(params.read_text(encoding="utf-8"))
+    ruamel, text = YAML(), io.StringIO()
+    ruamel.preserve_quotes, ruamel.width = True, 4096
+    ruamel.representer.add_representer(type(None), lambda writer, _: writer.represent_scalar(NULL, "null"))
+    whole = ruamel.load(params.read_text(encoding="utf-8"))
     for section, values in changes.items():
         part, _, name = section.partition(".")
         if name not in whole[part]:
             whole[part][name] = deepcopy(whole[part][name.rpartition("_")[0]])
         for key, value in values.items():
-            set_at(whole[part][name], key, _in_one_line(value))
+            whole[part][name][key] = ruamel.load(json.dumps(value)) if isinstance(value, tuple) else value
+    ruamel.dump(whole, text)
+    for part in {section.partition(".")[0] for section in changes}:
+        _keep_others(whole[part], yaml.safe_load(text.getvalue())[part])
     with open(target, "w", encoding="utf-8") as file:
-        yaml.dump(whole, file)
+        ruamel.dump(whole, file)
 
 
-def _label(value: Value) -> str:
-    return "\n".join(map(str, value)) if isinstance(value, tuple) else str(value)
+def _keep_others(entries: Any, written: Any) -> None:
+    """Give its own value to each entry that would take over a changed one from another, as `<<: *other` does."""
+    for name, entry in entries.items():
+        for key, value in list(entry.items()):
+            if value != written[name][key]:
+                entry[key] = value
 
 
-def _in_one_line(value: Value) -> Value | CommentedSeq:
-    if not isinstance(value, tuple):
-        return value
-    items = CommentedSeq(value)
-    items.fa.set_flow_style()
-    return items
+def _row(search: Search, trial: FrozenTrial, keys: Sequence[str]) -> list[str | int | float]:
+    values, accuracy = search.values(trial), "" if trial.value is None else trial.value
+    own, reason = [str(choice(values[key])) for key in keys], trial.user_attrs.get("reason", "")
+    return [trial.user_attrs["point"], *own, accuracy, trial.user_attrs.get("val_nll", ""), reason]
 
 
-def _plot(target: Path, search: Search, trials: Sequence[FrozenTrial], best: FrozenTrial) -> None:
-    """Accuracy on val over each parameter's values, a point per trial, the best one marked."""
-    grid = search.grid
-    columns = min(len(grid), 4)
-    rows = math.ceil(len(grid) / columns)
-    width = 4.2 if any(isinstance(value, tuple) for values in grid.values() for value in values) else 2.6
+def _plot(target: Path, search: Search, trials: Sequence[FrozenTrial]) -> None:
+    """Draw accuracy on val over each parameter's values, a dot per trial, the first trial marked."""
+    columns = min(len(search.grid), 4)
+    rows = math.ceil(len(search.grid) / columns)
+    width = 4.2 if any(isinstance(value, tuple) for values in search.grid.values() for value in values) else 2.6
     figure = Figure(figsize=(width * columns, 2.3 * rows + 0.2), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False, sharey=True)
-    for panel in axes.flat[len(grid) :]:
+    for panel in axes.flat[len(search.grid) :]:
         panel.set_axis_off()
-    for panel, key in zip(axes.flat, sorted(grid), strict=False):
-        values = list(grid[key])
-        for trial, style in [*((t, "0.55") for t in trials), (best, "#c0392b")]:
+    for panel, (key, values) in zip(axes.flat, sorted(search.grid.items()), strict=False):
+        for trial, style in [*((t, "0.55") for t in trials), (trials[0], "#c0392b")]:
             spread = 0.3 * (trial.user_attrs["point"] % 11 / 10 - 0.5)  # side by side, that none hides another
-            place = values.index(search.values(trial)[key]) + spread
+            place = list(values).index(search.values(trial)[key]) + spread
             panel.plot(place, 100 * float(trial.value or 0), "o", color=style, ms=4)
-        panel.set_xticks(range(len(values)), [_label(value) for value in values], fontsize=8)
+        labels = ["\n".join(map(str, value)) if isinstance(value, tuple) else str(value) for value in values]
+        panel.set_xticks(range(len(values)), labels, fontsize=8)
         panel.set_title(key, fontsize=9, loc="left")
         panel.spines[["top", "right"]].set_visible(False)
     for row in axes:

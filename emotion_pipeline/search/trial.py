@@ -1,4 +1,4 @@
-"""One trial of a search: what is varied on which data, the training, and the judgement by val."""
+"""One trial of a search: what is varied on which data, the training, and how good it is on val."""
 
 import os
 import shutil
@@ -8,123 +8,110 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from optuna.trial import FrozenTrial, Trial
+from optuna.trial import FrozenTrial
 
 from emotion_pipeline.data.manifest import Clip, labels_of, read_manifest, seen_in_training
 from emotion_pipeline.data.scores import read_scores, rows_of, seed_folder
 from emotion_pipeline.errors import UserError
-from emotion_pipeline.fusion.seeds import fuse_seeds
+from emotion_pipeline.fusion.train import fuse
 from emotion_pipeline.metrics import accuracy, predicted_labels
 from emotion_pipeline.params import ModelParams, Params, Section
+from emotion_pipeline.params.search import Grid, SearchParams
 from emotion_pipeline.run.disk import STORE_VARIABLE, store_folder
 from emotion_pipeline.run.fingerprint import code_fingerprint, digest, file_sha256
-from emotion_pipeline.search.grid import Grid, Point, Points, grid_of, with_values
-from emotion_pipeline.temporal.seeds import train_seeds
+from emotion_pipeline.search.grid import Point, grid_of, order_of, point_at, section_of, with_values
+from emotion_pipeline.temporal.train import train_temporal
 
 
 @dataclass(frozen=True)
 class Search:
-    """One model or fusion, the values to try, and the data in a folder of stages' outputs.
+    """A model or fusion, the values to try, and the folder with the stages' outputs that it is trained on.
 
     Every trial trains with the first of `training.seeds` and is judged by its accuracy on val. A fusion that is itself
-    fitted on val (weighted mean, linear SVM) is judged on what it has seen.
+    fitted on val (weighted mean, linear SVM) is judged by clips that it has seen.
     """
 
-    target: str
+    target: str  # train_temporal.<model> or fusion.<name>
     params: Params
+    ranges: SearchParams
     data: Path
 
     @cached_property
-    def _checked(self) -> tuple[Section, Grid]:
-        return grid_of(self.params, self.target)
-
-    @property
     def section(self) -> Section:
         """The parameters that are varied."""
-        return self._checked[0]
-
-    @property
-    def grid(self) -> Grid:
-        """Values by dotted key."""
-        return self._checked[1]
+        return section_of(self.params, self.target)
 
     @cached_property
-    def points(self) -> Points:
-        """Of the grid, in the order in which they are tried."""
-        return Points(self.grid, self.params.search.seed)
+    def grid(self) -> Grid:
+        """Values by dotted key."""
+        return grid_of(self.ranges, self.target, self.section)
 
-    def values(self, trial: FrozenTrial | Trial) -> Point:
-        """What a trial tries, by dotted key."""
-        return self.points[trial.user_attrs["point"]]
+    @cached_property
+    def order(self) -> Int[np.ndarray, " n"]:
+        """Numbers of the grid's points in the order in which they are tried."""
+        return order_of(self.grid, self.ranges.seed)
 
-    @property
-    def name(self) -> str:
-        """Of the model or fusion."""
-        return self.target.partition(".")[2]
+    def point(self, place: int) -> Point:
+        """Return the values of a point by its place in the order."""
+        return point_at(self.grid, int(self.order[place]))
+
+    def values(self, trial: FrozenTrial) -> Point:
+        """Return what a trial tries, by dotted key."""
+        return self.point(trial.user_attrs["point"])
 
     @property
     def seed(self) -> int:
-        """With which all trials train."""
+        """The seed of all trainings."""
         return self.params.training.seeds[0]
 
     def clips(self) -> list[Clip]:
-        """Of the manifest."""
+        """Return the clips of the manifest."""
         return read_manifest(self.data / "ingest" / "clips.csv")
 
     def inputs(self) -> list[Path]:
-        """Files whose bytes decide the results."""
+        """Return the files whose bytes decide the results."""
         if isinstance(self.section, ModelParams):
-            names = self.grid.get("features", [self.section.features])
-            return [file for name in names for file in self._files(self.data / str(name))]
+            folders = [self.data / str(name) for name in self.grid.get("features", [self.section.features])]
+            return [file for folder in folders for file in sorted(folder.glob("*")) or [folder]]
         sets = [self.section.models, *self.grid.get("models", [])]  # type: ignore[attr-defined]
         models = sorted({model for models in sets for model in models})
         return [seed_folder(self.data / "train_temporal" / model, self.seed) / "scores.h5" for model in models]
 
-    @staticmethod
-    def _files(folder: Path) -> list[Path]:
-        return sorted(folder.glob("*")) or [folder]
-
     def folder(self) -> Path:
-        """Where the study and its trials are kept: another one for other data, fixed parameters, grid or code."""
+        """Return the folder of the study and its trials: another one for other data, fixed parameters, grid or code."""
         inputs = self.inputs()
-        missing = [path for path in inputs if not path.is_file()]
-        if missing:
+        if missing := [path for path in inputs if not path.is_file()]:
             raise UserError(f"{missing[0]}: not there, but {self.target} is made from it; run `dvc repro` first")
-        fixed = self.section.model_dump(mode="json")
-        key = digest(
-            seen_in_training(self.clips())
-            | {
-                "target": self.target,
-                "grid": {key: list(values) for key, values in self.grid.items()},
-                "fixed": with_values(self.section, {k: v[0] for k, v in self.grid.items()}).model_dump(mode="json"),
-                "order": list(fixed),
-                "inputs": [(path.parent.name, path.name, file_sha256(path)) for path in inputs],
-                "seeds": [self.params.search.seed, self.seed],
-                "code": code_fingerprint(train_seeds.__module__) + code_fingerprint(fuse_seeds.__module__),
-            }
-        )
+        first = {key: values[0] for key, values in self.grid.items()}
+        made_from = {
+            "target": self.target,
+            "grid": {key: list(values) for key, values in self.grid.items()},
+            "fixed": with_values(self.section, first).model_dump(mode="json"),
+            "inputs": [(path.parent.name, path.name, file_sha256(path)) for path in inputs],
+            "seeds": [self.ranges.seed, self.seed],
+            "code": code_fingerprint(train_temporal.__module__) + code_fingerprint(fuse.__module__),
+        }
+        key = digest({"learnt_from": seen_in_training(self.clips())} | made_from)
         return store_folder() / "search" / f"{self.target}-{key[:16]}"
 
 
-def run_trial(search: Search, values: Point, out: Path) -> None:
-    """Train with some values, in a worker's own process: `out`/seed_<seed>/ gets the scores and the history.
+def run_trial(search: Search, point: Point, out: Path) -> tuple[float, float]:
+    """Train with a point's values, leave scores and history in `out`/seed_<seed>, and return what `judged` says.
 
     It trains in a store of its own, so that no stage takes over what was computed with one thread. What a killed worker
-    had so far is in there and is gone on with; in the end it is removed, with the network, which may be of gigabytes.
+    had so far is in there, and the next worker goes on from it. The store and the network are removed in the end.
     """
-    section, device, seeds = with_values(search.section, values), search.params.runtime.device, [search.seed]
-    os.environ[STORE_VARIABLE] = str(_store(out))
-    try:
-        if isinstance(section, ModelParams):
-            features = search.data / section.features
-            train_seeds(search.name, search.clips(), features, section, seeds, out, device)  # type: ignore[arg-type]
-        else:
-            fuse_seeds(search.name, search.clips(), search.data / "train_temporal", section, seeds, out, device)
-    except Exception:
-        forget(out)
-        raise
+    section, seeds, own = with_values(search.section, point), [search.seed], _store(out)
+    name, where = search.target.partition(".")[2], (out, own / "models", search.params.runtime.device)
+    os.environ[STORE_VARIABLE] = str(own)
+    if isinstance(section, ModelParams):
+        alone = section.model_copy(update={"refit": False})
+        train_temporal(name, search.clips(), search.data / section.features, alone, seeds, *where)  # type: ignore[arg-type]
+    else:
+        alone = section.model_copy(update={"trained_on": "train"})
+        fuse(name, search.clips(), search.data / "train_temporal", alone, seeds, *where)
     forget(out)
-    (seed_folder(out, search.seed) / "model.safetensors").unlink(missing_ok=True)
+    return judged(search, seed_folder(out, search.seed))
 
 
 def forget(out: Path) -> None:
@@ -137,7 +124,7 @@ def _store(out: Path) -> Path:
 
 
 def judged(search: Search, folder: Path) -> tuple[float, float]:
-    """Accuracy over the labelled clips of val, an absent modality counting as wrong, and mean negative log score."""
+    """Return accuracy and mean negative log-likelihood over the labelled clips of val; an absent modality is wrong."""
     truth, scores, present = answers_on_val(search, folder)
     nll = -np.log(np.maximum(np.nan_to_num(scores)[np.arange(len(truth)), truth], 1e-9))
     return accuracy(truth, predicted_labels(scores, present)), float(nll.mean())
@@ -146,12 +133,12 @@ def judged(search: Search, folder: Path) -> tuple[float, float]:
 def answers_on_val(
     search: Search, folder: Path
 ) -> tuple[Int[np.ndarray, " n"], Float[np.ndarray, "n k"], Bool[np.ndarray, " n"]]:
-    """Of the labelled clips of val: class, scores that a model's folder has, and whether it has the modality."""
+    """Return class, scores of the model in a folder, and whether it has the modality, of the labelled clips of val."""
     table, labels = read_scores(folder / "scores.h5"), labels_of(search.clips(), ("val",))
     rows = rows_of(table, list(labels))
     return np.array(list(labels.values())), table.scores[rows], table.present[rows]
 
 
 def trial_folder(folder: Path, point: int) -> Path:
-    """Where the scores of a trial are kept."""
+    """Return where the scores of a point are kept."""
     return folder / "trials" / f"{point:05d}"

@@ -17,11 +17,11 @@ from emotion_pipeline.data.scores import read_scores
 from emotion_pipeline.datasets.ingest import ingest
 from emotion_pipeline.errors import ClipError, UserError
 from emotion_pipeline.faces.crops import read_faces
-from emotion_pipeline.features.published import READERS
 from emotion_pipeline.features.weights import read_own
 from emotion_pipeline.params import IngestParams, load_params
 from emotion_pipeline.report import evaluate
 from emotion_pipeline.run.fingerprint import ROOT, file_sha256
+from emotion_pipeline.weights.readers import READERS
 from tests.attacks.tally import Tally
 from tests.conftest import REPOSITORY
 from tests.report.conftest import ANSWERS, CLIPS, clip, params_of, write_data, write_rows

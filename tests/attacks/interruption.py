@@ -5,7 +5,8 @@ seconds after the stage's first line) is drawn from $ATTACK_SEED (default 1): th
 as far as the machine is equally fast.
 
 DVC 3.67 writes its own `.dvc/tmp/rwlock` in place: a kill in that moment leaves it empty, and no command of DVC starts
-any more. `make repro` removes it then, and so does this; the last row says how often.
+any more. `make repro` removes it then, and so does this. It also mends a dvc.lock that was cut off in the same way, as
+`make repro` does. The last row says how often.
 """
 
 import os
@@ -72,12 +73,14 @@ def attack(folder: Path, quick: bool) -> Iterator[Tally]:
     reference, seconds = _undisturbed(_copy(pristine, folder / "reference"), targets)
     tallies = {name: Tally(name) for name in (*KINDS, END)}
     emptied: list[int] = []
+    cut: list[int] = []
 
     def one(number: int, kills: dict[str, list[str]]) -> None:
         disturbed = Disturbed(_copy(pristine, folder / f"pass_{number}"), targets, f"seed {SEED}, pass {number}")
         last = disturbed.kill_all(kills, seconds, tallies)
         tallies[END].count(disturbed.finish(last, reference))
         emptied.append(disturbed.emptied)
+        cut.append(disturbed.cut)
 
     if quick:
         kills = {stage: list(kinds) for stage, kinds in QUICK_KILLS.items()}
@@ -87,7 +90,7 @@ def attack(folder: Path, quick: bool) -> Iterator[Tally]:
     else:
         with ThreadPoolExecutor(AT_ONCE) as pool:
             list(pool.map(one, range(PASSES), map(_kills, range(PASSES))))
-    tallies[END].test += f" ({sum(emptied)} times DVC's rwlock was empty)"
+    tallies[END].test += f" ({sum(emptied)} times DVC's rwlock was empty, {sum(cut)} times dvc.lock cut off)"
     yield from tallies.values()
 
 
@@ -126,7 +129,7 @@ class Disturbed:
         self.clone, self.targets, self.name = clone, targets, name
         self.finished: States = {}
         self.epochs: dict[str, int] = {}
-        self.emptied = 0
+        self.emptied, self.cut = 0, 0
 
     def kill_all(self, kills: dict[str, list[str]], seconds: dict[str, float], tallies: dict[str, Tally]) -> Run:
         """Kill each stage by each of its kinds, until they are used up or the stage is done: then some are left.
@@ -159,6 +162,7 @@ class Disturbed:
         if lock.exists() and not lock.stat().st_size:
             lock.unlink()
             self.emptied += 1
+        self.cut += "was cut off" in self.clone.run("python", "-m", "emotion_pipeline.run.dvclock")
         return Run(self.clone, "dvc", "repro", *self.targets)
 
     def look(self, run: Run) -> list[str]:

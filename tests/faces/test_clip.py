@@ -10,7 +10,6 @@ from skimage.data import astronaut
 
 from emotion_pipeline.data.artifact import Artifact, read_attributes, write_artifact
 from emotion_pipeline.errors import ClipError, UserError
-from emotion_pipeline.faces.centerface import centerface_file
 from emotion_pipeline.faces.crops import read_faces
 from emotion_pipeline.faces.cuts import shots
 from emotion_pipeline.faces.detect import detect_clip
@@ -18,6 +17,7 @@ from emotion_pipeline.faces.dlib_models import landmarks_file
 from emotion_pipeline.faces.landmarks import align_clip
 from emotion_pipeline.faces.track import track_clip
 from emotion_pipeline.params import Params
+from emotion_pipeline.weights.fetch import CENTERFACE
 
 FACE = astronaut()[0:220, 110:330]
 BLACK = np.zeros((220, 400, 3), np.uint8)
@@ -38,7 +38,7 @@ def stages(
     """The three stages' files `detect.h5`, `align.h5`, `track.h5` in `folder`, and what is in them."""
     paths = [folder / f"{name}.h5" for name in ("detect", "align", "track")]
     boxes, landmarks, faces = paths
-    write_artifact(boxes, "clip", detect_clip([video, *centerface_file()], params.detect, params.runtime))
+    write_artifact(boxes, "clip", detect_clip([video, CENTERFACE], params.detect, params.runtime))
     write_artifact(landmarks, "clip", align_clip([video, boxes, *landmarks_file()], params.align, params.runtime))
     settings = params.track.model_copy(update=track)
     write_artifact(faces, "clip", track_clip([video, boxes, landmarks], settings, override))

@@ -1,17 +1,19 @@
 """Every detector whose files need no download, on a photograph."""
 
-import cv2
 import numpy as np
 import pytest
 import torch
 from skimage.data import astronaut
 
+from emotion_pipeline.data.models import read_model
 from emotion_pipeline.faces.boxes import box_iou, moved_box
-from emotion_pipeline.faces.centerface import CenterFace, centerface_file
+from emotion_pipeline.faces.centerface import CenterFace
 from emotion_pipeline.faces.detect import DETECTORS, find_faces
-from tests.conftest import SHARED
+from emotion_pipeline.weights.fetch import CENTERFACE
+from tests.conftest import REPOSITORY, SHARED
 
 YUNET = SHARED / "models/face_detection_yunet_2023mar.onnx"
+GOLDEN = REPOSITORY / "tests/golden/centerface/outputs.npz"
 THRESHOLDS = {"centerface": 0.5, "dlib_hog": 0.0, "dlib_mmod": 0.0, "yunet": 0.5, "fa_yunet": 0.5}
 NAMES = [pytest.param(name, marks=pytest.mark.shared if name.endswith("yunet") else ()) for name in THRESHOLDS]
 PHOTOGRAPH = astronaut()[0:220, 110:330].copy()
@@ -23,10 +25,10 @@ ASIDE = np.roll(PHOTOGRAPH, (9, 30), axis=(0, 1))
 
 @pytest.fixture
 def search(runtime):
-    def run(name, pictures, batch=3):
+    def run(name, frames, batch=3):
         files = [YUNET] if name.endswith("yunet") else DETECTORS[name].files()
         settings = runtime.model_copy(update={"device": "cpu", "batch": batch})
-        return list(DETECTORS[name].search(iter(pictures), files, THRESHOLDS[name], settings))
+        return list(DETECTORS[name].search(iter(frames), files, THRESHOLDS[name], settings))
 
     return run
 
@@ -49,14 +51,14 @@ def test_a_face_is_found_where_it_is_and_none_in_a_grey_wall(search, name):
 def test_a_side_that_the_scale_leaves_nothing_of_has_one_pixel(params, runtime, shape):
     settings = params.detect.model_copy(update={"scale": 0.1})
     cpu = runtime.model_copy(update={"device": "cpu"})
-    (boxes,) = find_faces([np.full((*shape, 3), 128, np.uint8)], centerface_file(), settings, cpu)
+    (boxes,) = find_faces([np.full((*shape, 3), 128, np.uint8)], [CENTERFACE], settings, cpu)
     assert boxes.shape == (0, 5)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_batch_changes_no_box(search, name):
-    pictures = [PHOTOGRAPH, WALL, ASIDE, PHOTOGRAPH]
-    for single, batched in zip(search(name, pictures, 1), search(name, pictures, 3), strict=True):
+    frames = [PHOTOGRAPH, WALL, ASIDE, PHOTOGRAPH]
+    for single, batched in zip(search(name, frames, 1), search(name, frames, 3), strict=True):
         np.testing.assert_allclose(single, batched, rtol=1e-5)
 
 
@@ -66,15 +68,13 @@ def test_a_higher_threshold_drops_the_face(search, monkeypatch, name):
     assert search(name, [PHOTOGRAPH])[0].shape == (0, 5)
 
 
-def test_centerface_in_torch_is_the_graph_in_opencv():
-    (file,) = centerface_file()
-    pictures = np.stack([PHOTOGRAPH, WALL, ASIDE])[:, :192, :160].transpose(0, 3, 1, 2).astype(np.float32)
-    with torch.inference_mode():
-        ours = CenterFace(file).eval()(torch.from_numpy(pictures))
-    reference = cv2.dnn.readNetFromONNX(str(file))
-    names = reference.getUnconnectedOutLayersNames()
-    for i, picture in enumerate(pictures):
-        reference.setInput(picture[None])
-        for output, expected in zip(ours, reference.forward(names)[:3], strict=True):
-            np.testing.assert_allclose(output[i].numpy(), expected[0], atol=1e-3)
-    assert ours[0][0].max() > 0.5 > ours[0][1].max()
+def test_centerface_gives_what_the_published_graph_gives():
+    """tests/golden/centerface/README.md says how the numbers were made."""
+    network = CenterFace().eval()
+    tensors, _ = read_model(CENTERFACE)
+    network.load_state_dict({name: torch.from_numpy(tensor) for name, tensor in tensors.items()})
+    with np.load(GOLDEN) as golden, torch.inference_mode():
+        image = torch.from_numpy(golden["image"]).permute(2, 0, 1)[None].float()
+        for name, output in zip(("heat", "extent", "offset"), network(image), strict=True):
+            np.testing.assert_allclose(output[0].numpy(), golden[name], rtol=0, atol=1e-5, err_msg=name)
+        assert golden["heat"].max() > 0.5

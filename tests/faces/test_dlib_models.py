@@ -8,12 +8,12 @@ from skimage.data import astronaut
 
 from emotion_pipeline.faces.boxes import moved_box
 from emotion_pipeline.faces.dlib_models import dlib_68, hog_boxes, landmarks_file
-from emotion_pipeline.faces.pictures import Picture
+from emotion_pipeline.faces.frames import Frame
 
 PICTURE = astronaut()[0:260, 80:380]
 
 
-def landmarks(picture: Picture, box: np.ndarray) -> np.ndarray:
+def landmarks(picture: Frame, box: np.ndarray) -> np.ndarray:
     (points,) = next(dlib_68(iter([(picture, np.array([[*box, 1]], np.float32))]), *landmarks_file()))
     return points
 

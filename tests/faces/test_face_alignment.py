@@ -18,7 +18,6 @@ from skimage.data import astronaut
 from torch import nn
 
 from emotion_pipeline.errors import UserError
-from emotion_pipeline.faces import face_alignment_models
 from emotion_pipeline.faces.face_alignment_models import (
     DLIB_SCALE,
     fa_blazeface,
@@ -29,7 +28,7 @@ from emotion_pipeline.faces.face_alignment_models import (
     heat_maxima,
 )
 
-PICTURES = [astronaut()[y : y + 66, x : x + 90].copy() for x, y in [(170, 60), (180, 90), (20, 300), (300, 200)]]
+FRAMES = [astronaut()[y : y + 66, x : x + 90].copy() for x, y in [(170, 60), (180, 90), (20, 300), (300, 200)]]
 
 
 @pytest.fixture(autouse=True)
@@ -44,15 +43,6 @@ def _one_thread():
 @pytest.fixture
 def cpu(runtime):
     return runtime.model_copy(update={"device": "cpu", "batch": 3})
-
-
-class Device:
-    """The processor, taken for a device on which pictures are searched in batches."""
-
-    type = "cuda"
-
-    def __str__(self):
-        return "cpu"
 
 
 def boxes_equal(ours, theirs):
@@ -81,34 +71,22 @@ def sfd_file(tmp_path_factory):
 
 
 @pytest.mark.parametrize("threshold", [0.0, 0.9])
-@pytest.mark.parametrize("batch", [1, 3])
-def test_sfd_in_batches_finds_what_the_package_finds_in_single_pictures(sfd_file, cpu, batch, threshold, monkeypatch):
-    monkeypatch.setattr(face_alignment_models, "device_of", lambda _: Device())
-    ours = list(fa_sfd(iter(PICTURES), [sfd_file], threshold, cpu.model_copy(update={"batch": batch})))
+def test_sfd_finds_what_the_package_finds(sfd_file, cpu, threshold):
+    ours = list(fa_sfd(iter(FRAMES), [sfd_file], threshold, cpu))
     detector = SfdDetector("cpu", str(sfd_file), filter_threshold=threshold)
-    theirs = [detector.detect_from_image(picture) for picture in PICTURES]
+    theirs = [detector.detect_from_image(frame) for frame in FRAMES]
     assert min(map(len, theirs)) > 4
     boxes_equal(ours, theirs)
 
 
-def test_sfd_sees_no_more_pixels_at_once_than_fit(sfd_file, cpu, monkeypatch):
-    batches = []
-    monkeypatch.setattr(face_alignment_models, "device_of", lambda _: Device())
-    monkeypatch.setattr(face_alignment_models, "SFD_PIXELS", 2 * 66 * 90)
-    detector = SimpleNamespace(detect_from_batch=lambda images: batches.append(len(images)) or [[]] * len(images))
-    monkeypatch.setattr(face_alignment_models, "_detector", lambda *_: detector)
-    assert len(list(fa_sfd(iter([PICTURES[0]] * 5), [sfd_file], 0.5, cpu))) == 5
-    assert batches == [2, 2, 1]
-
-
-def test_sfd_takes_pictures_smaller_than_its_cells(sfd_file, cpu):
-    (boxes,) = fa_sfd([PICTURES[0][:20, :24].copy()], [sfd_file], 0.9, cpu)
+def test_sfd_takes_frames_smaller_than_its_cells(sfd_file, cpu):
+    (boxes,) = fa_sfd([FRAMES[0][:20, :24].copy()], [sfd_file], 0.9, cpu)
     assert boxes.shape[1] == 5
 
 
 @pytest.fixture(scope="module")
 def blazeface_files(tmp_path_factory):
-    """Boxes of about a third of the picture around every anchor, scores from 0 to 1."""
+    """Boxes of about a third of the frame around every anchor, scores from 0 to 1."""
     torch.manual_seed(0)
     weights = BlazeFace().state_dict()
     for name, tensor in weights.items():
@@ -124,13 +102,12 @@ def blazeface_files(tmp_path_factory):
     return [folder / "blazeface.pth", folder / "anchors.npy"]
 
 
-@pytest.mark.parametrize("batch", [1, 3])
 @pytest.mark.parametrize("upright", [True, False])
-def test_blazeface_sees_the_whole_picture(blazeface_files, cpu, batch, upright):
-    pictures = [picture.swapaxes(0, 1).copy() if upright else picture for picture in PICTURES]
-    ours = list(fa_blazeface(iter(pictures), blazeface_files, 0.6, cpu.model_copy(update={"batch": batch})))
+def test_blazeface_sees_the_whole_frame(blazeface_files, cpu, upright):
+    frames = [frame.swapaxes(0, 1).copy() if upright else frame for frame in FRAMES]
+    ours = list(fa_blazeface(iter(frames), blazeface_files, 0.6, cpu))
     detector = BlazeFaceDetector("cpu", False, *map(str, blazeface_files), min_score_thresh=0.6)
-    squares = [cv2.copyMakeBorder(p, 0, 90 - p.shape[0], 0, 90 - p.shape[1], cv2.BORDER_CONSTANT) for p in pictures]
+    squares = [cv2.copyMakeBorder(p, 0, 90 - p.shape[0], 0, 90 - p.shape[1], cv2.BORDER_CONSTANT) for p in frames]
     theirs = [detector.detect_from_image(square) for square in squares]
     assert min(map(len, theirs)) > 2
     boxes_equal(ours, theirs)
@@ -144,7 +121,7 @@ def test_blazeface_takes_a_side_at_which_the_package_would_round_down_to_127_pix
 
 def test_nothing_found_is_an_empty_array(sfd_file, blazeface_files, cpu):
     for search, files in ((fa_sfd, [sfd_file]), (fa_blazeface, blazeface_files)):
-        found = list(search(iter(PICTURES[:2]), files, 1.0, cpu))
+        found = list(search(iter(FRAMES[:2]), files, 1.0, cpu))
         assert [boxes.shape for boxes in found] == [(0, 5), (0, 5)]
 
 
@@ -182,9 +159,9 @@ def retinaface(tmp_path, monkeypatch):
 
 def test_retinaface_is_given_the_channels_it_was_trained_on(retinaface, cpu):
     detector, file = retinaface
-    theirs = [detector.detect_from_image(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)) for picture in PICTURES]
+    theirs = [detector.detect_from_image(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR)) for frame in FRAMES]
     assert min(map(len, theirs)) > 2
-    boxes_equal(list(fa_retinaface(iter(PICTURES), [file], 0.7, cpu)), theirs)
+    boxes_equal(list(fa_retinaface(iter(FRAMES), [file], 0.7, cpu)), theirs)
 
 
 @pytest.fixture
@@ -208,10 +185,10 @@ def session(monkeypatch):
     return seen
 
 
-def test_scrfd_gives_boxes_in_pixels_of_the_picture(session, cpu, tmp_path):
-    picture = np.zeros((120, 160, 3), np.uint8)
-    picture[..., 0] = 255
-    found = list(fa_scrfd([picture] * 2, [tmp_path / "scrfd.onnx"], 0.5, cpu))
+def test_scrfd_gives_boxes_in_pixels_of_the_frame(session, cpu, tmp_path):
+    frame = np.zeros((120, 160, 3), np.uint8)
+    frame[..., 0] = 255
+    found = list(fa_scrfd([frame] * 2, [tmp_path / "scrfd.onnx"], 0.5, cpu))
     for boxes in found:
         np.testing.assert_allclose(boxes, [[4, 0, 12, 12, 0.8]], rtol=1e-6)  # (24 - 8, 16 - 16, 24 + 24, 16 + 32) / 4
     assert session[0]["input.1"][0, :, 9, 9].round().tolist() == [-1, -1, 1]  # BGR
@@ -259,13 +236,13 @@ def test_fan_gives_the_packages_landmarks_not_rounded_and_counted_from_0(fan_fil
         assert same.mean() > 0.99  # 1e-6 more or less can make another cell the greatest
 
 
-def test_fan_reads_no_further_than_its_batch_and_gives_a_picture_when_it_is_complete(fan_file, cpu):
+def test_fan_reads_no_further_than_its_batch_and_gives_a_frame_when_it_is_complete(fan_file, cpu):
     read = []
 
     def faces():
         for k in range(4):
             read.append(k)
-            yield PICTURES[0], np.array([[10, 10, 50, 50, 1]], np.float32)
+            yield FRAMES[0], np.array([[10, 10, 50, 50, 1]], np.float32)
 
     found = fan_2d(faces(), [fan_file], cpu.model_copy(update={"batch": 2}))
     next(found)
@@ -296,21 +273,21 @@ def test_a_file_without_a_layer_is_named_with_it(fan_file, sfd_file, blazeface_f
         next(fan_2d(iter(FACES), [file], cpu))
     file = without(sfd_file, "fc7.bias", tmp_path / "sfd.pth")
     with pytest.raises(UserError, match=rf'^{file}: .*s3fd: Missing key.*"fc7\.bias"'):
-        next(fa_sfd(iter(PICTURES), [file], 0.5, cpu))
+        next(fa_sfd(iter(FRAMES), [file], 0.5, cpu))
     file = without(blazeface_files[0], "classifier_8.bias", tmp_path / "blazeface.pth")
     with pytest.raises(UserError, match=rf'^{file}, .*anchors\.npy: .*BlazeFace: Missing key.*"classifier_8\.bias"'):
-        next(fa_blazeface(iter(PICTURES), [file, blazeface_files[1]], 0.5, cpu))
+        next(fa_blazeface(iter(FRAMES), [file, blazeface_files[1]], 0.5, cpu))
     file = without(retinaface[1], "ssh1.conv3X3.0.weight", tmp_path / "retina.pth")
     with pytest.raises(UserError, match=rf'^{file}: .*RetinaFace: Missing key.*"ssh1\.conv3X3\.0\.weight"'):
-        next(fa_retinaface(iter(PICTURES), [file], 0.5, cpu))
+        next(fa_retinaface(iter(FRAMES), [file], 0.5, cpu))
 
 
 @pytest.mark.parametrize("content", [b"", b"not tensors", b"\x93NUMPY"])
 def test_a_file_of_another_kind_is_named(content, blazeface_files, cpu, tmp_path):
     file = tmp_path / "weights"
     file.write_bytes(content)
-    for found in (fan_2d(iter(FACES), [file], cpu), fa_sfd(iter(PICTURES), [file], 0.5, cpu)):
+    for found in (fan_2d(iter(FACES), [file], cpu), fa_sfd(iter(FRAMES), [file], 0.5, cpu)):
         with pytest.raises(UserError, match=rf"^{file}: not the weights that are expected"):
             next(found)
     with pytest.raises(UserError, match=rf"{file}: not the weights that are expected"):
-        next(fa_blazeface(iter(PICTURES), [blazeface_files[0], file], 0.5, cpu))
+        next(fa_blazeface(iter(FRAMES), [blazeface_files[0], file], 0.5, cpu))

@@ -1,4 +1,4 @@
-"""Figures by hand, and contact sheets and overlay videos of two painted people."""
+"""Measures by hand, and contact sheets and overlay videos of two painted people."""
 
 import cv2
 import numpy as np
@@ -9,7 +9,7 @@ from emotion_pipeline.data.media import frames, probe, timed_frames, timed_sound
 from emotion_pipeline.faces.crops import encode_raw
 from emotion_pipeline.faces.draw import COLOURS, colour_of, draw_box
 from emotion_pipeline.faces.overlay import FOOT, write_overlay
-from emotion_pipeline.faces.quality import figures, jitter, quality_clip
+from emotion_pipeline.faces.quality import jitter, measures, quality_clip
 from emotion_pipeline.faces.sheet import CAPTION, CELL, contact_sheet, evenly_spaced
 from tests.conftest import write_late
 
@@ -40,11 +40,11 @@ def test_uniform_motion_is_no_jitter_and_only_frames_in_a_row_count():
     assert jitter(landmarks, np.arange(6)) > 0.1
 
 
-def test_figures_by_hand():
+def test_measures_by_hand():
     """Ten frames; person 0 in frames 1, 2, 5, person 1 in frame 2; the gap is filled in."""
     boxes = np.array([SMALL, SMALL, LARGE, SMALL], np.float32)
     frame, chosen = np.array([1, 2, 2, 5]), np.array([True, True, False, True])
-    found = figures(10, boxes, frame, chosen, still(4), still(5, 30.0), np.arange(1, 6))
+    found = measures(10, boxes, frame, chosen, still(4), still(5, 30.0), np.arange(1, 6))
     assert found.pop("face_side") == pytest.approx(np.sqrt(30 * 40))
     assert found.pop("jitter_after") == pytest.approx(0, abs=1e-6)
     assert found == {
@@ -58,7 +58,7 @@ def test_figures_by_hand():
     }
 
 
-def test_figures_are_of_the_chosen_track_and_medians():
+def test_measures_are_of_the_chosen_track_and_medians():
     """Somebody larger, who trembles, is there all the time, also in the gap of the chosen one."""
     frame = np.array([0, 0, 1, 1, 2, 2, 3, 4, 5, 5])
     chosen = np.array([True, False] * 3 + [False] * 2 + [True, False])
@@ -67,17 +67,17 @@ def test_figures_are_of_the_chosen_track_and_medians():
     before[~chosen] += np.tile([0, 9], 3)[:, None, None]
     after = still(4)
     after[-1, 45] = (90, 0)
-    found = figures(6, boxes, frame, chosen, before, after, np.array([0, 1, 2, 5]))
+    found = measures(6, boxes, frame, chosen, before, after, np.array([0, 1, 2, 5]))
     assert found["longest_gap"] == 2
     assert found["face_side"] == pytest.approx(np.sqrt(30 * 40))
     assert found["jitter_before"] == pytest.approx(0, abs=1e-6)
     assert found["eye_distance"] == pytest.approx(20)
 
 
-def test_figures_without_a_face_are_left_out():
+def test_measures_without_a_face_are_left_out():
     none = np.zeros((0, 68, 2), np.float32)
     empty = np.zeros(0, np.int32)
-    found = figures(7, np.zeros((0, 5), np.float32), empty, empty.astype(bool), none, none, empty)
+    found = measures(7, np.zeros((0, 5), np.float32), empty, empty.astype(bool), none, none, empty)
     assert found == {"frames": 7, "share_with_face": 0.0, "share_in_sequence": 0.0, "faces": 0, "faces_at_once": 0}
 
 
@@ -179,7 +179,7 @@ def test_the_sheet_of_a_clip_without_a_face_keeps_the_colours_and_says_that_it_i
     np.testing.assert_allclose(sheet[60, 80].astype(int), (200, 30, 30), atol=25)
 
 
-def test_the_file_of_a_clip_has_figures_and_sheet(files, params):
+def test_the_file_of_a_clip_has_measures_and_sheet(files, params):
     made = quality_clip(files, params.quality)
     assert {name: made.attributes[name] for name in ("tracks", "chosen_track", "chosen_because", "longest_gap")} == {
         "tracks": 2,

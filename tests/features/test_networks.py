@@ -4,9 +4,10 @@ import torch
 import torch.nn.functional as F
 
 from emotion_pipeline.features.c3d import C3D
-from emotion_pipeline.features.network import Preprocessing, describe, normalise_on, prepare
+from emotion_pipeline.features.network import describe, normalise_on, prepare
 from emotion_pipeline.features.vgg_face import VGGFace
 from emotion_pipeline.training.device import device_of
+from emotion_pipeline.weights.registry import Preprocessing
 
 VGG_LAYERS = (
     *("1_1", "1_2", "M", "2_1", "2_2", "M", "3_1", "3_2", "3_3", "M"),

@@ -10,14 +10,16 @@ import torch.nn.functional as F
 
 from emotion_pipeline.errors import UserError
 from emotion_pipeline.features.c3d import C3D
-from emotion_pipeline.features.published import VGG_LAYERS
 from emotion_pipeline.features.vgg_face import VGGFace
-from emotion_pipeline.features.weights import WEIGHTS, load_network, read_published, save_network, starting_network
+from emotion_pipeline.features.weights import load_network, read_published, save_network, starting_network
 from emotion_pipeline.run.fingerprint import file_sha256
+from emotion_pipeline.weights.readers import VGG_LAYERS
+from emotion_pipeline.weights.registry import PUBLISHED
 
 W = 0.03
-DAG, KERAS, DEEPFACE = (name for name, record in WEIGHTS.items() if record.network == "vgg_face")
-PICKLE, MMACTION = (name for name, record in WEIGHTS.items() if record.network == "c3d")
+NETWORKS = {name: record.network for name, record in PUBLISHED.items() if record.network}
+DAG, KERAS, DEEPFACE = (name for name, network in NETWORKS.items() if network.name == "vgg_face")
+PICKLE, MMACTION = (name for name, network in NETWORKS.items() if network.name == "c3d")
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +39,7 @@ def known(monkeypatch):
     """Give a file's bytes as what its publisher stated."""
 
     def state(path):
-        monkeypatch.setitem(WEIGHTS, path.name, replace(WEIGHTS[path.name], sha256=file_sha256(path)[:8]))
+        monkeypatch.setitem(PUBLISHED, path.name, replace(PUBLISHED[path.name], sha256=file_sha256(path)[:8]))
         return path
 
     return state
@@ -113,7 +115,7 @@ def test_every_layout_of_vgg_face_is_the_same_network(file, write, vgg, tmp_path
     expected = vgg(faces)[0]
     assert expected.std() > 0.01
     torch.testing.assert_close(network(faces)[0], expected, rtol=1e-5, atol=1e-5)
-    assert network.preprocessing == WEIGHTS[file].preprocessing
+    assert network.preprocessing == NETWORKS[file].preprocessing
     assert read_published(tmp_path / file, "vgg_face")[1].keys() == vgg.state_dict().keys()
 
 
@@ -149,7 +151,7 @@ def test_mmaction2s_file_is_the_same_network_but_for_its_last_pooling(wrap, c3d,
     assert not torch.allclose(at_the_end, expected, rtol=1e-2, atol=1e-2)
     assert network(windows)[1].shape == (1, 7)
     again = of_ours(tmp_path / "a.safetensors", network)
-    assert again.preprocessing == WEIGHTS[MMACTION].preprocessing
+    assert again.preprocessing == NETWORKS[MMACTION].preprocessing
     torch.testing.assert_close(again(windows), network(windows), rtol=0, atol=0)
 
 
@@ -163,7 +165,7 @@ def test_a_file_of_ours_from_before_the_choice_of_pooling_pads_at_the_end(c3d, t
 def test_orders_means_and_pooling_are_those_of_the_publishers():
     told = {
         name: (how.pixels, how.order, how.mean, how.scale, how.pool5)
-        for name, how in ((name, record.preprocessing) for name, record in WEIGHTS.items())
+        for name, how in ((name, network.preprocessing) for name, network in NETWORKS.items())
     }
     rgb = (129.1863, 104.7624, 93.5940)
     assert told == {
@@ -178,7 +180,8 @@ def test_orders_means_and_pooling_are_those_of_the_publishers():
 def test_a_wrong_checksum_names_the_published_digits_and_what_was_found(c3d, tmp_path):
     torch.save(mmaction2_state(c3d), tmp_path / MMACTION)
     found = file_sha256(tmp_path / MMACTION)
-    message = rf"dcc47ddc\.pth: expected a SHA-256 that begins with dcc47ddc, as published, found {found}; download"
+    found_instead = rf"as published, found {found}; `python -m .* weights get {MMACTION}`"
+    message = rf"dcc47ddc\.pth: expected a SHA-256 that begins with dcc47ddc, {found_instead}"
     with pytest.raises(UserError, match=message):
         read_published(tmp_path / MMACTION, "c3d")
 

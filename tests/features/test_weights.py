@@ -5,12 +5,11 @@ import pytest
 import safetensors.torch
 import torch
 
+from emotion_pipeline.data.models import ENTRY
 from emotion_pipeline.errors import UserError
 from emotion_pipeline.features.c3d import C3D
 from emotion_pipeline.features.vgg_face import VGGFace
 from emotion_pipeline.features.weights import (
-    METADATA,
-    WEIGHTS,
     halve,
     load_network,
     load_tensors,
@@ -19,6 +18,7 @@ from emotion_pipeline.features.weights import (
     starting_network,
 )
 from emotion_pipeline.run.fingerprint import file_sha256
+from emotion_pipeline.weights.registry import PUBLISHED
 from tests.conftest import REPOSITORY
 
 W = 0.03
@@ -47,7 +47,7 @@ def test_a_published_file_gives_its_descriptor_and_a_new_last_layer(build, file,
     x = torch.randn(shape)
     torch.testing.assert_close(network(x)[0], source(x)[0], rtol=0, atol=0)
     assert network(x)[1].shape == (1, 7)
-    assert network.preprocessing == WEIGHTS[file].preprocessing
+    assert network.preprocessing == PUBLISHED[file].network.preprocessing
 
 
 @each_network
@@ -123,11 +123,14 @@ def test_code_in_a_file_is_never_run(save, tmp_path, capsys):
     assert capsys.readouterr().out == ""
 
 
-@pytest.mark.parametrize("content", [b"", b"half a file"])
-def test_a_broken_file_is_named(content, tmp_path):
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"", "expected c3d.pickle, found an empty file"), (b"half a file", "not a PyTorch file of tensors")],
+)
+def test_a_broken_file_is_named(content, message, tmp_path):
     for name in ("c3d.pickle", "a.safetensors"):
         (tmp_path / name).write_bytes(content)
-    with pytest.raises(UserError, match=r"c3d\.pickle: not a PyTorch file of tensors"):
+    with pytest.raises(UserError, match=rf"c3d\.pickle: {message}"):
         read_published(tmp_path / "c3d.pickle", "c3d")
     with pytest.raises(UserError, match=r"a\.safetensors: not a safetensors file"):
         load_network(tmp_path / "a.safetensors", C3D)
@@ -137,7 +140,7 @@ def test_another_network_is_refused(tmp_path):
     save_network(tmp_path / "a.safetensors", C3D(7, W))
     with pytest.raises(UserError, match="expected a vgg_face written by this pipeline, found c3d"):
         load_network(tmp_path / "a.safetensors", VGGFace)
-    safetensors.torch.save_file({"x": torch.zeros(1)}, tmp_path / "b.safetensors", {METADATA: json.dumps(None)})
+    safetensors.torch.save_file({"x": torch.zeros(1)}, tmp_path / "b.safetensors", {ENTRY: json.dumps(None)})
     with pytest.raises(UserError, match="found no description"):
         load_network(tmp_path / "b.safetensors", VGGFace)
 

@@ -8,13 +8,14 @@ import pytest
 from emotion_pipeline.data.failures import write_failures
 from emotion_pipeline.data.manifest import Clip
 from emotion_pipeline.errors import ClipError
-from emotion_pipeline.faces.gallery import COLUMNS, Figures, face_rows, face_summary
+from emotion_pipeline.faces.gallery import COLUMNS, Row, face_rows, face_summary
 from emotion_pipeline.report.evaluate import evaluate
+from emotion_pipeline.run.fingerprint import source_files
 from tests.report.conftest import CLIPS, HOSTILE, PARAMS, clip, with_gallery, write_quality
 
 
 @pytest.fixture
-def rows(tmp_path: Path) -> list[Figures]:
+def rows(tmp_path: Path) -> list[Row]:
     """Seven clips, one of which failed and one of which shows no face."""
     clips: list[Clip] = [clip(f"{name}_test", "test", "angry") for name in "abcdefg"]
     quality = tmp_path / "quality"
@@ -51,7 +52,7 @@ def test_the_summary_is_over_the_clips_that_show_a_face(rows):
 
 
 def test_a_summary_of_no_face_at_all_has_no_medians():
-    row: Figures = dict.fromkeys(COLUMNS)
+    row: Row = dict.fromkeys(COLUMNS)
     summary = face_summary([row | {"clip_id": "a", "reason": "no_face"}])
     assert (summary["with_face"], summary["share_in_sequence"], summary["jitter_before"]) == (0, None, None)
 
@@ -78,3 +79,10 @@ def test_a_clip_that_failed_before_has_no_sheet_and_is_shown_first(data):
     page = (data / "reports/report.html").read_text()
     assert "<code>d_test</code>, unreadable</figcaption>" in page
     assert "<b>)" not in page
+
+
+def test_the_report_needs_no_code_of_the_faces():
+    """So an edit in `faces/` makes the faces again, not the report's code."""
+    assert not [
+        module for module in source_files("emotion_pipeline.report") if module.startswith("emotion_pipeline.fac")
+    ]

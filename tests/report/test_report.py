@@ -320,9 +320,7 @@ def test_no_failures(reports: Path):
 
 def test_a_model_that_was_not_pulled_gives_a_message(data: Path):
     shutil.rmtree(data / "train_temporal/vgg_lstm/seed_5")
-    with pytest.raises(
-        UserError, match=r"vgg_lstm/seed_5/scores.h5: no such file.*dvc pull .*train_temporal/vgg_lstm`"
-    ):
+    with pytest.raises(UserError, match=r"vgg_lstm/seed_5/scores.h5: no such file.*dvc pull .*/vgg_lstm`"):
         read_sources(data, PARAMS)
 
 

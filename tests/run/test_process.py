@@ -31,22 +31,22 @@ def test_ctrl_c_ends_the_workers_too_and_waits_for_none(tmp_path):
 
 STAGE = """
 import time
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from emotion_pipeline.run.process import begin
+from emotion_pipeline.params import load_params
+from emotion_pipeline.run.workers import run_each
+def work(seconds):
+    print("working", flush=True)
+    time.sleep(seconds)
 if __name__ == "__main__":
     begin()
-    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-        pool.submit(time.sleep, 0).result()
-        later = [pool.submit(time.sleep, 30) for _ in range(9)]
-        print("working", flush=True)
-        later[-1].result()
+    runtime = load_params().runtime.model_copy(update={"workers": 1})
+    run_each("detect", work, {"a": (30,), "b": (30,)}, runtime)
 """
 
 
 def test_a_stage_that_is_done_ends_at_once_and_nothing_that_it_said_is_lost():
-    script = "import atexit, time; atexit.register(time.sleep, 30); print('the last line'); ending.done()"
-    command = [sys.executable, "-c", f"from emotion_pipeline import ending; {script}"]
+    script = "import atexit, time; atexit.register(time.sleep, 30); print('the last line'); process.done()"
+    command = [sys.executable, "-c", f"from emotion_pipeline.run import process; {script}"]
     run = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=10, check=False)
     assert (run.returncode, run.stdout) == (0, "the last line\n")
 

@@ -9,13 +9,14 @@ from emotion_pipeline.data import media
 from emotion_pipeline.data.artifact import read_array, read_attributes
 from emotion_pipeline.data.manifest import SPLITS
 from emotion_pipeline.emotions import EMOTIONS
-from emotion_pipeline.errors import ClipError
+from emotion_pipeline.errors import ClipError, UserError
 from emotion_pipeline.faces.dlib_models import dlib_68, hog_boxes, landmarks_file
-from emotion_pipeline.params import SampleParams, SubjectCounts
+from emotion_pipeline.params import RuntimeParams, SampleParams, SubjectCounts, load_params
 from emotion_pipeline.sample import generate as sample
 from emotion_pipeline.sample.expression import CONTROLS, LANDMARKS, MIRROR
 from emotion_pipeline.sample.film import BLACK_FRAMES, SHORT_FRAMES, Plan, film, person_of, weakness
 from emotion_pipeline.sample.voice import PROSODY, RATE, prosody, speak
+from tests.conftest import REPOSITORY
 
 
 def params(difficulty: float = 0.5, takes: int = 1) -> SampleParams:
@@ -23,6 +24,10 @@ def params(difficulty: float = 0.5, takes: int = 1) -> SampleParams:
     return SampleParams(
         seed=7, subjects=counts, emotions_per_subject=7, takes=takes, difficulty=difficulty, stills_per_emotion=2
     )
+
+
+def runtime(workers: int) -> RuntimeParams:
+    return load_params(REPOSITORY / "params.yaml").runtime.model_copy(update={"workers": workers})
 
 
 def plan(kind: str = "", shown: str = "happy", subject: str = "train_01") -> Plan:
@@ -43,8 +48,8 @@ def two_runs(tmp_path_factory) -> tuple[Path, Path]:
         patch.setattr(sample, "EMOTIONS", ("happy",))
         patch.setattr(sample, "ODD_CLIPS", (("short", "train", "angry"), ("no_sound", "", "")))
         for folder, workers in zip(folders, (1, 2), strict=True):
-            sample.make_clips(folder, one_each, workers)
-            sample.make_stills(folder / "stills", one_each, workers)
+            sample.make_clips(folder, one_each, runtime(workers))
+            sample.make_stills(folder / "stills", one_each, runtime(workers))
     return folders
 
 
@@ -60,6 +65,14 @@ def test_the_same_parameters_give_the_same_bytes_for_any_number_of_workers(two_r
     one, two = map(files_of, two_runs)
     assert one == two
     assert {Path(name).suffix for name in one} >= {".h5", ".csv", ".jpg"}
+
+
+def test_a_clip_that_cannot_be_made_stops_the_stage_and_no_table_names_it(tmp_path, monkeypatch):
+    failures = {"train_01_happy_1": ClipError("crash", "train_01_happy_1: its worker process died")}
+    monkeypatch.setattr(sample, "run_each", lambda *_: ({}, failures))
+    with pytest.raises(UserError, match="sample: train_01_happy_1: its worker process died; run again"):
+        sample.make_clips(tmp_path, params(), runtime(1))
+    assert not (tmp_path / "clips.csv").exists()
 
 
 def test_every_clip_is_a_video_with_its_truth(two_runs):

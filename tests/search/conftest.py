@@ -1,39 +1,45 @@
 """A search for the audio perceptron on the small generated features of the tests of temporal models."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from emotion_pipeline.data.manifest import write_manifest
 from emotion_pipeline.params import Params
+from emotion_pipeline.params.search import SearchParams
 from emotion_pipeline.search.trial import Search
 from tests.temporal.conftest import clips, features  # noqa: F401  # fixtures
 
 TARGET = "train_temporal.audio_mlp"
-GRID = {"dropout": (0.0, 0.2, 0.4), "fit.learning_rate": (0.01, 0.003)}
+GRID = {"dropout": (0.0, 0.2, 0.4), "learning_rate": (0.01, 0.003)}
 
 
-def with_grid(params: Params, grid: dict, target: str = TARGET) -> Params:
+def ranges(grid: dict, target: str = TARGET) -> SearchParams:
     part, name = target.split(".")
-    return params.model_copy(update={"search": params.search.model_copy(update={part: {name: grid}})})
+    return SearchParams(**{"seed": 1, "train_temporal": {}, "fusion": {}} | {part: {name: grid}})
 
 
-@pytest.fixture
+def other(search: Search, grid: dict, target: str = TARGET) -> Search:
+    return replace(search, target=target, ranges=ranges(grid, target))
+
+
+@pytest.fixture(scope="session")
 def small(params: Params) -> Params:
-    """Quick trainings, two values by three."""
+    """Quick trainings."""
     mlp = params.train_temporal["audio_mlp"]
-    mlp = mlp.model_copy(update={"descriptor": 5, "fit": mlp.fit.model_copy(update={"epochs": 3})})
-    quick = params.model_copy(update={"train_temporal": {**params.train_temporal, "audio_mlp": mlp}})
-    return with_grid(quick, GRID)
+    mlp = mlp.model_copy(update={"descriptor": 5, "epochs": 3, "refit": False})
+    return params.model_copy(update={"train_temporal": {**params.train_temporal, "audio_mlp": mlp}})
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def data(features: Path, clips: list) -> Path:  # noqa: F811
     (features / "ingest").mkdir(exist_ok=True)
     write_manifest(features / "ingest" / "clips.csv", clips)
     return features
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def search(small: Params, data: Path) -> Search:
-    return Search(TARGET, small, data)
+    """Two values by three."""
+    return Search(TARGET, small, ranges(GRID), data)

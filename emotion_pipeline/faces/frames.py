@@ -1,6 +1,6 @@
-"""Pictures of a video, and what is found in them."""
+"""Frames of a video, and what is found in them."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
@@ -11,10 +11,11 @@ from jaxtyping import Float32, UInt8
 
 from emotion_pipeline.data.media import frames
 from emotion_pipeline.errors import ClipError
+from emotion_pipeline.params import RuntimeParams
 
 T = TypeVar("T")
 
-Picture = UInt8[np.ndarray, "h w 3"]
+Frame = UInt8[np.ndarray, "h w 3"]
 """RGB."""
 
 Canvas = UInt8[np.ndarray, "y x 3"]
@@ -26,34 +27,40 @@ Boxes = Float32[np.ndarray, "n 5"]
 Landmarks = Float32[np.ndarray, "n 68 2"]
 """x y in pixels, whole numbers being pixel centres, in the numbering of Multi-PIE and iBUG 300-W (counted from 0)."""
 
+Search = Callable[[Iterable[Frame], Sequence[Path], float, RuntimeParams], Iterator[Boxes]]
+"""A detector: frames of one size, its files, the lowest score, runtime -> boxes of each frame, by falling score.
+
+The boxes come in the order of the frames. `runtime.batch` frames may be gathered.
+"""
+
 
 def boxes_of(rows: Iterable[Iterable[float]]) -> Boxes:
-    """The rows as an array, by falling score; of shape (0, 5) for none."""
+    """Return the rows as an array, by falling score; of shape (0, 5) for none."""
     boxes = np.array([list(row) for row in rows], np.float32).reshape(-1, 5)
     return boxes[np.argsort(-boxes[:, 4], kind="stable")]
 
 
 def groups(items: Iterable[T], most: int) -> Iterator[list[T]]:
-    """The items in order, `most` at a time."""
+    """Yield the items in order, `most` at a time."""
     items = iter(items)
     while group := list(islice(items, most)):
         yield group
 
 
-def padded(picture: Picture, height: int, width: int) -> Canvas:
-    """Black added below and on the right."""
-    down, right = height - picture.shape[0], width - picture.shape[1]
-    return cv2.copyMakeBorder(picture, 0, down, 0, right, cv2.BORDER_CONSTANT)
+def padded(frame: Frame, height: int, width: int) -> Canvas:
+    """Return the frame with black added below and on the right."""
+    down, right = height - frame.shape[0], width - frame.shape[1]
+    return cv2.copyMakeBorder(frame, 0, down, 0, right, cv2.BORDER_CONSTANT)
 
 
-def frames_until(video: Path, last: int) -> Iterator[tuple[int, Picture]]:
-    """Number and picture of every frame up to number `last`, behind which nothing is decoded; -1 for no frame.
+def frames_until(video: Path, last: int) -> Iterator[tuple[int, Frame]]:
+    """Yield number and pixels of every frame up to number `last`, -1 for none; nothing behind it is decoded.
 
     Raises ClipError as `media.frames`, and `truncated` where the video ends before.
     """
     decoded = 0
-    for number, picture in enumerate(islice(frames(video), last + 1)):
+    for number, frame in enumerate(islice(frames(video), last + 1)):
         decoded += 1
-        yield number, picture
+        yield number, frame
     if decoded <= last:
         raise ClipError("truncated", f"{video.name}: ends before frame {last}, in which a face was found")
