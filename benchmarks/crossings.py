@@ -11,7 +11,7 @@ from numpy.random import Generator
 
 from emotion_pipeline.faces.boxes import box_iou
 from emotion_pipeline.params import SampleParams
-from emotion_pipeline.sample.expression import UNIT_INDEX
+from emotion_pipeline.sample.expression import UNITS
 from emotion_pipeline.sample.film import person_of
 from emotion_pipeline.sample.scene import Actor, actor, background, camera, draw, head_motion, photographed
 
@@ -163,7 +163,7 @@ def _cast(
         size = SCALE * scale * rng.uniform(0.97, 1.03)
         place = head_motion(len(x), person, (0.0, 0.0), size, rng)
         place[:, :, 2] += np.stack([x, y], axis=1)
-        cast.append(actor(person, np.zeros((len(x), len(UNIT_INDEX))), place))
+        cast.append(actor(person, np.zeros((len(x), len(UNITS))), place))
     return [cast[k] for k in rng.permutation(len(cast))] if shuffled else cast
 
 

@@ -35,7 +35,7 @@ SUBJECTS = SubjectCounts(train=11, val=2, test=2)
 FOLDS = 5
 DETECT = DetectParams(detector="centerface", threshold=0.5, scale=0.5)
 ALIGN = AlignParams(predictor="dlib_68")
-INGEST = IngestParams(dataset="sample", root="", min_clips=0, subjects=None)
+INGEST = IngestParams(dataset="sample", root="", min_clips=0, subjects=None, test_subject=None)
 
 
 def features(video: Path) -> tuple[np.ndarray, np.ndarray | None]:
@@ -74,7 +74,7 @@ def accuracies(difficulty: float, seed: int) -> list[float]:
         seed=seed, subjects=SUBJECTS, emotions_per_subject=7, takes=1, difficulty=difficulty, stills_per_emotion=1
     )
     with tempfile.TemporaryDirectory() as folder:
-        make_clips(Path(folder), params, workers=0)
+        make_clips(Path(folder), params, load_params().runtime)
         clips = [c for c in table(Path(folder), INGEST) if not c.clip_id.startswith("odd_")]
         with ProcessPoolExecutor(2, get_context("spawn")) as pool:
             found = list(pool.map(features, [Path(folder) / clip.path for clip in clips], chunksize=8))

@@ -1,4 +1,4 @@
-"""A data set's folder -> the checked manifest, with what every file holds."""
+"""Make the checked manifest of a data set's folder, with what every file holds."""
 
 import logging
 import re
@@ -36,7 +36,8 @@ def ingest(root: Path, out: Path, params: IngestParams, runtime: RuntimeParams) 
         rows = leave_out(rows, params.test_subject)
     measured, failures = run_each("ingest", _measured, {row.clip_id: (row, root) for row in rows}, runtime)
     clips = [measured.get(row.clip_id, row) for row in rows]
-    write_manifest(_folder(out) / "clips.csv", clips)
+    out.mkdir(parents=True, exist_ok=True)
+    write_manifest(out / "clips.csv", clips)
     write_failures(out, failures)
     classes = pd.DataFrame(class_table(clips)).set_index("class")
     classes.to_csv(out / "classes.csv", lineterminator="\n")
@@ -48,8 +49,8 @@ def ingest(root: Path, out: Path, params: IngestParams, runtime: RuntimeParams) 
 def leave_out(clips: Sequence[Clip], subject: str) -> list[Clip]:
     """Return the clips with `subject` as test, the next subject as val and all others as train.
 
-    The next is by name, the first one after the last; a clip in no split stays in none. Raises UserError where a clip
-    has no subject, nobody is called `subject`, or there are fewer than three subjects.
+    The next subject is the next by name, and the first for the last. A clip in no split stays in none. Raises
+    UserError where a clip has no subject, nobody is called `subject`, or there are fewer than three subjects.
     """
     used = [clip for clip in clips if clip.split]
     unknown = sorted(clip.clip_id for clip in used if not clip.subject)
@@ -75,31 +76,21 @@ def _check(rows: Sequence[Clip], root: Path, params: IngestParams) -> None:
             f"{root}: {len(rows)} clips, ingest.min_clips is {params.min_clips}: the data set is only partly here;"
             " get the rest (`dvc pull`, or copy it), or lower ingest.min_clips if it has become smaller"
         )
-    seen: dict[str, str] = {}
+    owner: dict[str, Clip] = {}
     for row in rows:
-        if not PLAIN_NAME.fullmatch(row.clip_id):
-            raise UserError(
-                f"{row.path}: clip id {row.clip_id!r} is no plain name; use letters, digits, . _ - (up to 128)"
-            )
-        if row.clip_id.lower() in seen:
-            raise UserError(
-                f"{row.path}: clip id {row.clip_id!r} is also that of {seen[row.clip_id.lower()]}; rename one"
-            )
-        seen[row.clip_id.lower()] = row.path
-        path = PurePosixPath(row.path)
+        clip_id, path = row.clip_id, PurePosixPath(row.path)
+        if not PLAIN_NAME.fullmatch(clip_id):
+            raise UserError(f"{row.path}: clip id {clip_id!r} is no plain name; use letters, digits, . _ - (up to 128)")
+        other = owner.setdefault(clip_id.lower(), row)
+        if other is not row:
+            raise UserError(f"{row.path}: clip id {clip_id!r} is also that of {other.path}; rename one")
         if path.is_absolute() or ".." in path.parts or "\\" in row.path:
             raise UserError(
-                f"clip {row.clip_id}: path {row.path!r} leaves the data set's folder; write it relative to {root}"
+                f"clip {clip_id}: path {row.path!r} leaves the data set's folder; write it relative to {root}"
             )
 
 
 def _measured(row: Clip, root: Path) -> Clip:
-    """The row with what the file holds. Raises ClipError as `media.probe` does."""
+    """Return the row with what the file holds. Raises ClipError as `media.probe` does."""
     path = root / row.path
-    media = probe(path)
-    return replace(row, **vars(media), sha256=file_sha256(path))
-
-
-def _folder(path: Path) -> Path:
-    path.mkdir(parents=True, exist_ok=True)
-    return path
+    return replace(row, **vars(probe(path)), sha256=file_sha256(path))

@@ -5,66 +5,62 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
+from numpy.random import Generator
 
-from emotion_pipeline.sample.expression import CONTROLS, MIRROR, UNIT_INDEX, UNIT_SHIFTS
-from emotion_pipeline.sample.face_warp import BOTTOM, LEFT, RIGHT, TOP, warp_face
-from emotion_pipeline.sample.performer import SCALE, Performer, landmarks, portrait, teeth
+from emotion_pipeline.sample.expression import CONTROLS, LIP_CORNER_PULLER, MIRROR, NOSE_WRINKLER, UNIT_SHIFTS
+from emotion_pipeline.sample.face_warp import PART, warp_face
+from emotion_pipeline.sample.performer import SCALE, Performer, portrait
 
 FACE_CENTRE = np.array([224.0, 132.0])
-"""In the photograph."""
-_PART = (slice(TOP * SCALE, BOTTOM * SCALE), slice(LEFT * SCALE, RIGHT * SCALE))
+"""The middle of the face in the photograph, x and y in pixels."""
 
 
 @dataclass(frozen=True)
 class Actor:
-    """A performer in a shot of t frames."""
+    """A performer in a clip of t frames."""
 
     person: Performer
-    smooth: UInt8[np.ndarray, "h w 4"]  # the portrait without the folds of a smile
-    folded: UInt8[np.ndarray, "h w 4"]
     units: Float[np.ndarray, "t u"]  # action units
     place: Float[np.ndarray, "t 2 3"]  # photograph -> frame
     present: Bool[np.ndarray, " t"]
 
 
 def actor(person: Performer, units: Float[np.ndarray, "t u"], place: Float[np.ndarray, "t 2 3"]) -> Actor:
-    """On screen in all frames."""
-    smooth, folded = portrait(person, 0.0), portrait(person, 1.0)
-    return Actor(person, smooth, folded, units, place, np.ones(len(units), dtype=bool))
+    """Return a performer who is present in all frames."""
+    return Actor(person, units, place, np.ones(len(units), dtype=bool))
 
 
-def wander(frames: int, size: float, seconds: float, rng: np.random.Generator) -> Float[np.ndarray, " t"]:
-    """A smooth random movement of about `size`, for frames at 25 a second."""
+def wander(frames: int, size: float, seconds: float, rng: Generator) -> Float[np.ndarray, " t"]:
+    """Return a smooth random movement of about `size`, for frames at 25 a second."""
     t = np.arange(frames) / 25
     waves = [np.sin(2 * np.pi * t / (seconds * rng.uniform(0.6, 2)) + rng.uniform(0, 7)) for _ in range(2)]
     return size * (0.6 * waves[0] + 0.4 * waves[1])
 
 
 def head_motion(
-    frames: int, person: Performer, centre: tuple[float, float], scale: float, rng: np.random.Generator
+    frames: int, person: Performer, centre: tuple[float, float], scale: float, rng: Generator
 ) -> Float[np.ndarray, "t 2 3"]:
-    """Affine maps from the photograph to the frame that move the face about `centre`."""
-    angle = np.radians(rng.uniform(-3, 3) + wander(frames, 4.0, 2.5, rng)) - 0.045 * (1 if not person.mirrored else -1)
+    """Return affine maps from the photograph to the frame that move the face about `centre`."""
+    side = -1 if person.mirrored else 1
+    angle = np.radians(rng.uniform(-3, 3) + wander(frames, 4.0, 2.5, rng)) - 0.045 * side
     zoom = scale * (1 + wander(frames, 0.02, 3.0, rng))
     middle = np.stack([centre[0] + wander(frames, 7.0, 2.0, rng), centre[1] + wander(frames, 4.0, 2.0, rng)], axis=1)
-    width = person.aspect[0] * (-1 if person.mirrored else 1)
-    stretch = np.diag([width, person.aspect[1]])
-    turn = np.stack([np.stack([np.cos(angle), -np.sin(angle)], -1), np.stack([np.sin(angle), np.cos(angle)], -1)], 1)
-    linear = zoom[:, None, None] * (turn @ stretch)
+    cos, sin = np.cos(angle), np.sin(angle)
+    turn = np.stack([cos, -sin, sin, cos], axis=1).reshape(-1, 2, 2)
+    linear = zoom[:, None, None] * (turn * [side * person.aspect[0], person.aspect[1]])
     return np.concatenate([linear, (middle - linear @ FACE_CENTRE)[..., None]], axis=2)
 
 
 def draw(
     picture: Float[np.ndarray, "h w 3"], who: Actor, frame: int
 ) -> tuple[Float[np.ndarray, "h w 3"], Float[np.ndarray, "68 2"]]:
-    """The picture with the actor in it, and the actor's landmarks in pixels of the picture."""
+    """Return the picture with the actor in it, and the actor's landmarks in pixels of the picture."""
     units = who.units[frame]
     shift = who.person.shape + np.tensordot(units, UNIT_SHIFTS, 1)
-    wrinkled = units[UNIT_INDEX["lip_corner_puller_12"]] + 0.5 * units[UNIT_INDEX["nose_wrinkler_9"]]
-    folds = float(np.clip(wrinkled, 0, 1))
-    part = cv2.addWeighted(who.folded[_PART], folds, who.smooth[_PART], 1 - folds, 0)
-    canvas = who.smooth.copy()
-    canvas[_PART] = warp_face(part, teeth()[_PART], shift, SCALE)
+    folds = float(np.clip(units[LIP_CORNER_PULLER] + 0.5 * units[NOSE_WRINKLER], 0, 1))
+    smooth, folded = portrait(who.person, 0.0), portrait(who.person, 1.0)
+    canvas = smooth.copy()
+    canvas[PART] = warp_face(cv2.addWeighted(folded[PART], folds, smooth[PART], 1 - folds, 0), shift)
     if who.person.glasses:
         _draw_glasses(canvas, who.person)
     place = who.place[frame]
@@ -74,29 +70,25 @@ def draw(
     h, w = picture.shape[:2]
     seen = cv2.warpAffine(canvas, np.column_stack([linear, offset]), (w, h), flags=cv2.INTER_LINEAR).astype(np.float32)
     alpha = seen[..., 3:] * np.float32(1 / 255)
-    points = landmarks(shift) @ place[:, :2].T + place[:, 2]
-    mixed = picture + (seen[..., :3] - picture) * alpha
-    return mixed, points[MIRROR] if who.person.mirrored else points
+    points = (CONTROLS + shift)[:68] @ place[:, :2].T + place[:, 2]
+    return picture + (seen[..., :3] - picture) * alpha, points[MIRROR] if who.person.mirrored else points
 
 
 def _draw_glasses(canvas: UInt8[np.ndarray, "h w 4"], person: Performer) -> None:
-    resting = CONTROLS + person.shape
-    colour = (40, 34, 32, 255)
-    centres = [resting[36:42].mean(axis=0), resting[42:48].mean(axis=0)]
-    thickness = round(0.9 * SCALE)
-    for centre in centres:
+    resting, colour, thickness = CONTROLS + person.shape, (40, 34, 32, 255), round(0.9 * SCALE)
+    left, right = resting[36:42].mean(axis=0), resting[42:48].mean(axis=0)
+    for centre in (left, right):
         x, y = (round(16 * v) for v in (centre + [0, 2.5] + 0.5) * SCALE)
         axes = (round(15.5 * SCALE * 16), round(10.5 * SCALE * 16))
         cv2.ellipse(canvas, (x, y), axes, 0, 0, 360, colour, thickness, cv2.LINE_AA, 4)
-    bridge = [centres[0] + [15, 0], centres[1] - [15, 0]]
-    arms = [[centres[0] - [15, 1], resting[0] - [0, 3]], [centres[1] + [15, -1], resting[16] - [0, 3]]]
-    for line in [bridge, *arms]:
-        ends = np.round((np.array(line) + 0.5) * SCALE * 16).astype(np.int32)
-        cv2.polylines(canvas, [ends], False, colour, thickness, cv2.LINE_AA, 4)
+    bridge = [left - [-15, 0], right - [15, 0]]
+    arms = [[left - [15, 1], resting[0] - [0, 3]], [right - [-15, 1], resting[16] - [0, 3]]]
+    ends = np.round((np.array([bridge, *arms]) + 0.5) * SCALE * 16).astype(np.int32)
+    cv2.polylines(canvas, [*ends], False, colour, thickness, cv2.LINE_AA, 4)
 
 
-def background(height: int, width: int, rng: np.random.Generator) -> Float[np.ndarray, "h w 3"]:
-    """A room out of focus: a wall, some things in it."""
+def background(height: int, width: int, rng: Generator) -> Float[np.ndarray, "h w 3"]:
+    """Return a room out of focus: a wall and some things in it."""
     top, bottom = rng.uniform(50, 220, 3), rng.uniform(40, 200, 3)
     grey = rng.uniform(0.3, 0.8)
     top, bottom = (c * (1 - grey) + c.mean() * grey for c in (top, bottom))
@@ -125,23 +117,23 @@ class Camera:
     noise: float  # grey levels
 
 
-def camera(frames: int, difficulty: float, rng: np.random.Generator) -> Camera:
+def camera(frames: int, difficulty: float, rng: Generator) -> Camera:
     """Draw light and camera of a shot."""
     return Camera(
-        gain=float(rng.uniform(0.85, 1.12)),
-        slope=float(rng.uniform(0.1, 0.45)),
-        direction=float(rng.uniform(0, 2 * np.pi)),
+        gain=rng.uniform(0.85, 1.12),
+        slope=rng.uniform(0.1, 0.45),
+        direction=rng.uniform(0, 2 * np.pi),
         drift=wander(frames, 0.06, 2.0, rng),
         tint=rng.uniform(0.95, 1.05, 3),
-        blur=float(rng.uniform(0.3, 0.4 + 0.6 * difficulty)),
-        noise=float(rng.uniform(1, 2 + 6 * difficulty)),
+        blur=rng.uniform(0.3, 0.4 + 0.6 * difficulty),
+        noise=rng.uniform(1, 2 + 6 * difficulty),
     )
 
 
 def photographed(
-    picture: Float[np.ndarray, "h w 3"], how: Camera, frame: int, rng: np.random.Generator
+    picture: Float[np.ndarray, "h w 3"], how: Camera, frame: int, rng: Generator
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """The picture under the light of this frame, as the camera gives it."""
+    """Return the picture under the light of this frame, as the camera gives it."""
     h, w = picture.shape[:2]
     x, y = np.linspace(-1, 1, w, dtype=np.float32), np.linspace(-1, 1, h, dtype=np.float32)[:, None]
     light = 1 + np.float32(how.slope) * (np.float32(np.cos(how.direction)) * x + np.float32(np.sin(how.direction)) * y)

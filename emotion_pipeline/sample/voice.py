@@ -1,14 +1,16 @@
-"""A synthetic voice: glottal pulses through formants, in the rhythm of syllables, coloured by an emotion."""
+"""A synthetic voice: glottal pulses go through formants, in the rhythm of syllables, in the way of an emotion."""
 
 from dataclasses import astuple, dataclass
 
 import numpy as np
 from jaxtyping import Float
+from numpy.random import Generator
 from scipy.signal import lfilter
 
 RATE = 16000
-_VOWELS = np.array(  # formants in Hz of a, e, i, o, u (means of men, after Peterson and Barney 1952), and of schwa
-    [[730, 1090, 2440], [530, 1840, 2480], [270, 2290, 3010], [570, 840, 2410], [300, 870, 2240], [500, 1500, 2500]]
+_VOWELS = (  # formants in Hz of a, e, i, o, u (means of men, after Peterson and Barney 1952), and of schwa
+    *((730, 1090, 2440, 3500), (530, 1840, 2480, 3500), (270, 2290, 3010, 3500)),
+    *((570, 840, 2410, 3500), (300, 870, 2240, 3500), (500, 1500, 2500, 3500)),
 )
 _BANDWIDTHS = (90.0, 110.0, 170.0, 250.0)
 
@@ -38,43 +40,41 @@ PROSODY = {
     "neutral": Prosody(1.00, 2.5, -1.5, 4.2, 0.0, 0.50, 0.08, 0.010, 0.0, 1.00),
     "surprise": Prosody(1.50, 4.0, 9.0, 3.6, 3.0, 0.65, 0.14, 0.010, 0.0, 0.98),
 }
-"""Roughly after the directions in Scherer 2003 (Speech Communication 40, table 2), sizes set by ear and eye."""
+"""Roughly the directions in Scherer 2003 (Speech Communication 40, table 2), with sizes set by ear and eye."""
 
 
-def prosody(emotion: str, strength: float, spread: float, rng: np.random.Generator) -> Prosody:
-    """From the neutral way (strength 0) to the emotion's (1) and beyond, with chance of size `spread` per clip."""
+def prosody(emotion: str, strength: float, spread: float, rng: Generator) -> Prosody:
+    """Return a way between the neutral one (strength 0) and the emotion's (1) or beyond, varied by `spread`."""
     start, end = np.array(astuple(PROSODY["neutral"])), np.array(astuple(PROSODY[emotion]))
     value = start + strength * (end - start)
     scale = np.array([0.12, 1.5, 2.0, 0.7, 2.5, 0.15, 0.08, 0.012, 0.2, 0.03])
     value = value + spread * scale * rng.normal(0, 1, len(value))
     low = np.array([0.6, 0.2, -9, 1.8, -20, 0.0, 0.02, 0.002, 0.0, 0.8])
     high = np.array([2.2, 12, 10, 8.0, 12, 1.1, 0.7, 0.1, 1.5, 1.3])
-    return Prosody(*(float(v) for v in np.clip(value, low, high)))
+    return Prosody(*np.clip(value, low, high).tolist())
 
 
 def speak(
-    samples: int, way: Prosody, pitch: float, tract: float, rng: np.random.Generator
+    samples: int, way: Prosody, pitch: float, tract: float, rng: Generator
 ) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
-    """Sound in [-1, 1] at `RATE`, and how far the mouth is open in [0, 1], sample by sample.
+    """Return sound in [-1, 1] at `RATE`, and how far the mouth is open in [0, 1], sample by sample.
 
     `pitch` in Hz and `tract` (factor on the formants) are the speaker's.
     """
     seconds = np.arange(samples) / RATE
     onsets, lengths = _syllables(samples / RATE, way.tempo, rng)
     envelope, accent = _envelope(seconds, onsets, lengths, rng)
-    total = max(seconds[-1], 1e-3)
-    semitones = way.swing * accent + way.rise * (seconds / total - 0.5)
+    semitones = way.swing * accent + way.rise * (seconds / seconds[-1] - 0.5)
     semitones = semitones + way.tremor * np.sin(2 * np.pi * 6 * seconds)
-    frequency = pitch * way.pitch * 2 ** (semitones / 12)
-    source = _source(frequency, way, rng)
+    source = _source(pitch * way.pitch * 2 ** (semitones / 12), way, rng)
     voiced = _through_formants(source, seconds, onsets, tract * way.formants, rng) * envelope
     hiss = _consonants(seconds, onsets, tract, rng)
     sound = voiced / max(np.sqrt(np.mean(voiced**2)), 1e-6) + 0.25 * hiss
-    sound = 0.05 * 10 ** (way.level / 20) * sound
-    return np.clip(sound, -0.98, 0.98).astype(np.float32), envelope.astype(np.float32)
+    return np.clip(0.05 * 10 ** (way.level / 20) * sound, -0.98, 0.98).astype(np.float32), envelope.astype(np.float32)
 
 
-def _syllables(seconds: float, tempo: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def _syllables(seconds: float, tempo: float, rng: Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Return begin and length of each syllable, in seconds; every fifth gap is a longer pause."""
     start = min(0.12, 0.1 * seconds)
     gaps = rng.uniform(0.75, 1.25, int(seconds * tempo) + 4) / tempo
     gaps[3::5] *= 1.6
@@ -84,9 +84,9 @@ def _syllables(seconds: float, tempo: float, rng: np.random.Generator) -> tuple[
 
 
 def _envelope(
-    t: Float[np.ndarray, " n"], onsets: np.ndarray, lengths: np.ndarray, rng: np.random.Generator
+    t: Float[np.ndarray, " n"], onsets: np.ndarray, lengths: np.ndarray, rng: Generator
 ) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
-    """Loudness of the syllables in [0, 1], and a slow pitch accent in about [-1, 1]."""
+    """Return the loudness of the syllables in [0, 1], and a slow pitch accent in about [-1, 1]."""
     loud, accent = np.zeros_like(t), np.zeros_like(t)
     for onset, length in zip(onsets, lengths, strict=True):
         phase = np.clip((t - onset) / length, 0, 1)
@@ -95,12 +95,12 @@ def _envelope(
     return loud, accent
 
 
-def _source(frequency: Float[np.ndarray, " n"], way: Prosody, rng: np.random.Generator) -> Float[np.ndarray, " n"]:
-    """Rosenberg's glottal pulse, differentiated, with irregular periods, tilted, and breath noise."""
+def _source(frequency: Float[np.ndarray, " n"], way: Prosody, rng: Generator) -> Float[np.ndarray, " n"]:
+    """Return Rosenberg's glottal pulses, differentiated, of irregular periods, with breath noise, made dull."""
     phase = np.cumsum(frequency) / RATE
     period = np.floor(phase).astype(int)
     wobble = rng.normal(0, 1, period[-1] + 2)
-    phase = (phase + way.jitter * 4 * np.cumsum(wobble - wobble.mean())[period] * 0.25) % 1
+    phase = (phase + way.jitter * np.cumsum(wobble - wobble.mean())[period]) % 1
     loud = 1 + np.clip(way.jitter * 6 * rng.normal(0, 1, period[-1] + 2), -0.7, 0.7)[period]
     opened, closed = 0.45 - 0.1 * way.brightness, 0.16 - 0.1 * way.brightness
     rising = 0.5 * (1 - np.cos(np.pi * np.clip(phase / opened, 0, 1)))
@@ -120,28 +120,23 @@ def _resonator(sound: Float[np.ndarray, " n"], frequency: float, bandwidth: floa
 
 
 def _through_formants(
-    source: Float[np.ndarray, " n"],
-    t: Float[np.ndarray, " n"],
-    onsets: np.ndarray,
-    tract: float,
-    rng: np.random.Generator,
+    source: Float[np.ndarray, " n"], t: Float[np.ndarray, " n"], onsets: np.ndarray, tract: float, rng: Generator
 ) -> Float[np.ndarray, " n"]:
-    """One vowel per syllable, gliding from one to the next."""
+    """Return the source as speech with one vowel per syllable, gliding from one to the next."""
     chosen = rng.integers(0, len(_VOWELS), len(onsets))
-    weights = np.stack([np.interp(t, onsets, (chosen == v).astype(float)) for v in range(len(_VOWELS))])
     sound = np.zeros_like(source)
-    for vowel, weight in zip(_VOWELS, weights, strict=True):
-        if not weight.any():
-            continue
-        part = source
-        for frequency, bandwidth in zip([*vowel, 3500.0], _BANDWIDTHS, strict=True):
-            part = _resonator(part, min(frequency * tract, 0.46 * RATE), bandwidth)
-        sound += weight * part / max(part.std(), 1e-6)
+    for number, formants in enumerate(_VOWELS):
+        weight = np.interp(t, onsets, chosen == number)
+        if weight.any():
+            part = source
+            for frequency, bandwidth in zip(formants, _BANDWIDTHS, strict=True):
+                part = _resonator(part, min(frequency * tract, 0.46 * RATE), bandwidth)
+            sound += weight * part / max(part.std(), 1e-6)
     return sound
 
 
 def _consonants(
-    t: Float[np.ndarray, " n"], onsets: np.ndarray, tract: float, rng: np.random.Generator
+    t: Float[np.ndarray, " n"], onsets: np.ndarray, tract: float, rng: Generator
 ) -> Float[np.ndarray, " n"]:
     noise = _resonator(np.diff(rng.normal(0, 1, len(t) + 1)), min(4500 * tract, 7000.0), 1500.0)
     gate = np.zeros_like(t)

@@ -13,7 +13,7 @@ from emotion_pipeline.errors import ClipError, UserError
 from emotion_pipeline.faces.dlib_models import dlib_68, hog_boxes, landmarks_file
 from emotion_pipeline.params import RuntimeParams, SampleParams, SubjectCounts, load_params
 from emotion_pipeline.sample import generate as sample
-from emotion_pipeline.sample.expression import EXTRA, LANDMARKS, MIRROR
+from emotion_pipeline.sample.expression import CONTROLS, LANDMARKS, MIRROR
 from emotion_pipeline.sample.film import BLACK_FRAMES, SHORT_FRAMES, Plan, film, person_of, weakness
 from emotion_pipeline.sample.voice import PROSODY, RATE, prosody, speak
 from tests.conftest import REPOSITORY
@@ -127,21 +127,17 @@ def test_two_subjects_and_two_clips_are_not_alike():
 
 
 @pytest.mark.parametrize(
-    ("kind", "faces", "first_frames"),
-    [
-        ("no_face", [0], []),
-        ("short", [SHORT_FRAMES], [0]),
-        ("black_start", [-BLACK_FRAMES], [BLACK_FRAMES]),
-        ("cut", [-0], [0]),
-    ],
+    ("kind", "first"), [("no_face", None), ("short", 0), ("black_start", BLACK_FRAMES), ("cut", 0)]
 )
-def test_odd_clips_are_odd_in_their_way(kind, faces, first_frames):
+def test_odd_clips_are_odd_in_their_way(kind, first):
     made = film(plan(kind), params())
-    frames = len(made.pictures)
-    assert [len(s.frame) for s in made.faces] == [n if n > 0 or kind == "no_face" else frames + n for n in faces]
-    assert [int(s.frame[0]) for s in made.faces if len(s.frame)] == first_frames
-    assert (made.apex == -1) == (kind == "no_face")
-    assert made.intensity.any() == (kind != "no_face")
+    frames, truth = len(made.pictures), made.truth.arrays
+    assert truth["frame"].tolist() == ([] if first is None else list(range(first, frames)))
+    assert len(truth["landmarks"]) == len(truth["boxes"]) == len(truth["frame"])
+    assert not any(name.startswith("second/") for name in truth)
+    assert (frames == SHORT_FRAMES) == (kind == "short")
+    assert (made.truth.attributes["apex_frame"] == -1) == (kind == "no_face")
+    assert truth["intensity"].any() == (kind != "no_face")
     black = [not picture.any() for picture in made.pictures]
     assert black == [kind == "black_start" and i < BLACK_FRAMES for i in range(frames)]
     jumps = [
@@ -149,16 +145,16 @@ def test_odd_clips_are_odd_in_their_way(kind, faces, first_frames):
         for a, b in zip(made.pictures, made.pictures[1:], strict=False)
     ]
     if kind == "cut":
-        assert int(np.argmax(jumps)) + 1 == made.cut
+        assert int(np.argmax(jumps)) + 1 == made.truth.attributes["cut_frame"]
         assert max(jumps) > 3 * float(np.median(jumps))
 
 
 def test_of_two_faces_the_labelled_one_is_larger_and_longer_there():
-    labelled, other = film(plan("two_faces"), params()).faces
-    assert len(labelled.frame) > len(other.frame) > 0
-    widths = [float((s.boxes[:, 2] - s.boxes[:, 0]).mean()) for s in (labelled, other)]
-    assert widths[0] > widths[1]
-    assert labelled.boxes[:, 2].max() < other.boxes[:, 0].min()
+    truth = film(plan("two_faces"), params()).truth.arrays
+    assert len(truth["frame"]) > len(truth["second/frame"]) > 0
+    labelled, other = truth["boxes"], truth["second/boxes"]
+    assert (labelled[:, 2] - labelled[:, 0]).mean() > (other[:, 2] - other[:, 0]).mean()
+    assert labelled[:, 2].max() < other[:, 0].min()
 
 
 @pytest.mark.parametrize("subject", ["train_01", "train_02", "test_01"])
@@ -166,9 +162,9 @@ def test_detector_and_landmarks_agree_with_the_truth(subject):
     made = film(plan(shown="happy", subject=subject), params())
     overlaps, errors = [], []
     for number in range(0, len(made.pictures), 6):
-        picture, points = made.pictures[number], made.faces[0].landmarks[number]
+        picture, points = made.pictures[number], made.truth.arrays["landmarks"][number]
         found = hog_boxes(picture)[:1]
-        box = made.faces[0].boxes[number]
+        box = made.truth.arrays["boxes"][number]
         if len(found) == 0:
             overlaps.append(0.0)
             continue
@@ -190,18 +186,18 @@ def test_some_people_are_mirrored_and_their_landmarks_stay_left_to_right():
     people = {name: person_of(name, params()).mirrored for name in ("train_01", "train_02", "train_03", "test_01")}
     assert set(people.values()) == {True, False}
     for name in people:
-        points = film(plan("short", subject=name), params()).faces[0].landmarks[0]
+        points = film(plan("short", subject=name), params()).truth.arrays["landmarks"][0]
         for left, right in ((0, 16), (17, 26), (36, 45), (48, 54), (60, 64), (31, 35)):
             assert points[left, 0] < points[right, 0]
     np.testing.assert_array_equal(MIRROR[MIRROR], np.arange(68))
     assert len(LANDMARKS) == 68
-    assert len(EXTRA) == 10
+    assert len(CONTROLS) == 68 + 10
 
 
 def test_expressions_move_the_face_as_they_should():
     def at_apex(emotion):
         made = film(plan(shown=emotion), params(difficulty=0.0))
-        points = made.faces[0].landmarks[made.apex]
+        points = made.truth.arrays["landmarks"][made.truth.attributes["apex_frame"]]
         across = points[42:48].mean(axis=0) - points[36:42].mean(axis=0)
         turn = np.array([[across[0], across[1]], [-across[1], across[0]]]) / (across @ across)
         return (points - points[27]) @ turn.T
