@@ -26,17 +26,10 @@ from emotion_pipeline.training.device import device_of
 Cut = tuple[UInt8[np.ndarray, "256 256 3"], Float[np.ndarray, " 2"], float]
 """A square cut out of a frame, its centre and its scale (side over `SCALE_SIDE`)."""
 
-SFD_SIDE = 32
-"""S3FD sees no smaller image."""
-
-BLAZEFACE_SIDE = 128
-"""Side of BlazeFace's input, in pixels."""
-
-DLIB_SCALE = 195.0
-"""Width plus height of a box over the scale of its face, for boxes of dlib's HOG."""
-
-SCALE_SIDE = 200.0
-"""Side in pixels of the square of scale 1."""
+SFD_SIDE = 32  # S3FD sees no smaller image
+BLAZEFACE_SIDE = 128  # side of BlazeFace's input, in pixels
+DLIB_SCALE = 195.0  # width plus height of a box over the scale of its face, for boxes of dlib's HOG
+SCALE_SIDE = 200.0  # side in pixels of the square of scale 1
 
 
 def package_detector(name: str, setting: str, shown: Callable[[Frame], Canvas] = lambda frame: frame) -> Search:
@@ -57,12 +50,11 @@ def package_detector(name: str, setting: str, shown: Callable[[Frame], Canvas] =
 
 
 def _at_least_32(frame: Frame) -> Canvas:
-    height, width = (max(side, SFD_SIDE) for side in frame.shape[:2])
-    return padded(frame, height, width)
+    return padded(frame, *(max(side, SFD_SIDE) for side in frame.shape[:2]))
 
 
 def _square(frame: Frame) -> Canvas:
-    """The frame as part of a square of a side that the package's `int` does not shrink to 127 pixels."""
+    """Return the frame as part of a square of a side that the package's `int` does not shrink to 127 pixels."""
     side = next(n for n in count(max(frame.shape[:2])) if int(n * (BLAZEFACE_SIDE / n)) == BLAZEFACE_SIDE)
     return padded(frame, side, side)
 

@@ -13,22 +13,15 @@ from av.container import OutputContainer
 
 from emotion_pipeline.data.artifact import atomic, read_array, read_attributes
 from emotion_pipeline.data.media import timed_frames, timed_sound
-from emotion_pipeline.faces.crops import Crop, read_faces
-from emotion_pipeline.faces.draw import colour_of, draw_box, draw_points, write
+from emotion_pipeline.faces.crops import read_faces
 from emotion_pipeline.faces.frames import Canvas, Frame
-from emotion_pipeline.faces.warp import FACE_SIDE
+from emotion_pipeline.faces.sheet import WHITE, colour_of, draw_box, draw_points, write
+from emotion_pipeline.faces.warp import FACE_SIDE, Crop
 
-TICKS = Fraction(1, 90_000)
-"""Step of the video's clock, in seconds."""
-
-GREY = 60
-"""Grey beside the frame, where the sequence has no face."""
-
-RATE = 48_000
-"""Hz, for sound at a rate that AAC does not have."""
-
-FOOT = 32
-"""Pixels below, for number and time."""
+TICKS = Fraction(1, 90_000)  # step of the video's clock, in seconds
+GREY = 60  # grey beside the frame, where the sequence has no face
+RATE = 48_000  # Hz, for sound at a rate that AAC does not have
+FOOT = 32  # pixels below, for number and time
 
 
 def write_overlay(video: Path, alignment: Path, tracking: Path, target: Path) -> None:
@@ -91,7 +84,7 @@ def _images(video: Path, alignment: Path, tracking: Path) -> Iterator[tuple[floa
                 draw_points(drawn, landmarks[i], colour_of(int(track[i])))
         face = np.full((FACE_SIDE, FACE_SIDE, 3), GREY, np.uint8)
         if row is not None:
-            draw_points(drawn, smoothed[row], (255, 255, 255), 1.5)
+            draw_points(drawn, smoothed[row], WHITE, 1.5)
             (face,) = read_faces(tracking, rows=slice(row, row + 1))
         yield time, _beside(drawn, face, f"{number}  {time:.3f} s")
 

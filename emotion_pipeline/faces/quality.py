@@ -8,12 +8,11 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from emotion_pipeline.data.artifact import Artifact, Value, read_array, read_attributes
-from emotion_pipeline.faces.boxes import box_sides
+from emotion_pipeline.faces.frames import box_sides
 from emotion_pipeline.faces.sheet import contact_sheet
 from emotion_pipeline.params import QualityParams
 
-OUTER_CORNERS = 36, 45
-"""Landmarks: the outer corners of the eyes."""
+OUTER_CORNERS = 36, 45  # landmarks: the outer corners of the eyes
 
 
 def quality_clip(files: Sequence[Path], params: QualityParams) -> Artifact:
@@ -23,18 +22,12 @@ def quality_clip(files: Sequence[Path], params: QualityParams) -> Artifact:
     there is a face, `chosen_track` and `chosen_because`, as in track.
     """
     video, detections, alignment, tracking = files
-    known, tracked = read_attributes(detections), read_attributes(tracking)
-    chosen = int(tracked.get("chosen_track", -1))
-    rows = read_array(tracking, "tracks/track") == chosen
-    found = measures(
-        frames=int(known["frames"]),
-        boxes=read_array(detections, "boxes"),
-        frame=read_array(detections, "frame"),
-        chosen=rows,
-        before=read_array(alignment, "landmarks"),
-        after=read_array(tracking, "landmarks"),
-        sequence=read_array(tracking, "frame"),
-    )
+    tracked = read_attributes(tracking)
+    boxes, frame = read_array(detections, "boxes"), read_array(detections, "frame")
+    chosen = read_array(tracking, "tracks/track") == tracked.get("chosen_track", -1)
+    before, after = read_array(alignment, "landmarks"), read_array(tracking, "landmarks")
+    frames, sequence = int(read_attributes(detections)["frames"]), read_array(tracking, "frame")
+    found = measures(frames, boxes, frame, chosen, before, after, sequence)
     kept = {name: tracked[name] for name in ("tracks", "chosen_track", "chosen_because") if name in tracked}
     sheet = contact_sheet(video, detections, tracking, params.sheet_frames)
     return Artifact(

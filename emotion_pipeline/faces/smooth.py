@@ -4,14 +4,9 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.ndimage import correlate1d
 
-REACH = 4
-"""Standard deviations at which the Gaussian is cut off."""
-
-DEGREE = 2
-"""Of the polynomial: 2 leaves fast motion, as of a shaken head, nearly where it is; docs/smoothing.md compares."""
-
-COLUMNS = 2
-"""Coordinates smoothed at once, so that little memory is needed beside the result."""
+REACH = 4  # standard deviations at which the Gaussian is cut off
+DEGREE = 2  # of the polynomial: leaves fast motion, as of a shaken head, nearly where it is (docs/smoothing.md)
+COLUMNS = 2  # coordinates smoothed at once, so that little memory is needed beside the result
 
 
 def smooth(
