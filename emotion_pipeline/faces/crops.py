@@ -37,13 +37,13 @@ def encode_raw(crops: Iterable[Crop]) -> Pieces:
         yield {"faces": crop[None]}
 
 
+EVERY = slice(None)
+
 ENCODINGS = {"raw": encode_raw, "jpeg": encode_jpeg}
 """From the crops of a clip to the pieces of its file, each as soon as it is made."""
 
 
-def read_faces(
-    path: Path, pixels: int = FACE_SIDE, rows: slice = slice(None)
-) -> UInt8[np.ndarray, "t {pixels} {pixels} 3"]:
+def read_faces(path: Path, pixels: int = FACE_SIDE, rows: slice = EVERY) -> UInt8[np.ndarray, "t {pixels} {pixels} 3"]:
     """Return the crops (RGB) of a file of stage track in either encoding, or the given rows of them.
 
     Made smaller, each pixel is the mean of those it covers. Raises ClipError (`unreadable`) naming the file.

@@ -61,9 +61,9 @@ DETECTORS = {
 def detect_clip(files: Sequence[Path], params: DetectParams, runtime: RuntimeParams) -> Artifact:
     """Return all faces of a clip. `files`: the video, the detector's files.
 
-    `boxes` float32 (n, 5): x1 y1 x2 y2 score, pixels of the frame, x2 and y2 exclusive, may reach over the border;
-    `frame` int32 (n,): number in the video, from 0. Sorted by frame, in a frame by falling score. `time` float64: of
-    every frame of the video, in seconds as `media.timed_frames`. Attributes `box_x`, `box_y`, `box_ratio`: `Detector`.
+    `boxes` float32 (n, 5) as `Boxes`; `frame` int32 (n,): number in the video, from 0. Sorted by frame, in a frame by
+    falling score. `time` float64: of every frame of the video, in seconds as `media.timed_frames`. Attributes `box_x`,
+    `box_y`, `box_ratio`: `Detector`.
     Raises ClipError as `media.timed_frames`, and `empty` for a video without frames.
     """
     video, *weights = files
@@ -81,13 +81,11 @@ def detect_clip(files: Sequence[Path], params: DetectParams, runtime: RuntimePar
     if not found:
         raise ClipError("empty", f"{video.name}: has no frames")
     number = np.repeat(np.arange(len(found), dtype=np.int32), [len(b) for b in found])
-    x, y, ratio = DETECTORS[params.detector].box
+    box = dict(zip(("box_x", "box_y", "box_ratio"), DETECTORS[params.detector].box, strict=True))
+    size = {"frames": len(found), "height": shape[0], "width": shape[1]}
     return Artifact(
         arrays={"boxes": np.concatenate(found), "frame": number, "time": np.array(times)},
-        attributes={
-            **{"detector": params.detector, "frames": len(found), "height": shape[0], "width": shape[1]},
-            **{"box_x": x, "box_y": y, "box_ratio": ratio},
-        },
+        attributes={"detector": params.detector, **size, **box},
         absent="" if len(number) else f"no_face: in none of {len(found)} frames",
     )
 

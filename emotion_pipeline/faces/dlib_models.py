@@ -68,12 +68,13 @@ def dlib_68(faces: Iterable[tuple[Frame, Boxes]], file: Path) -> Iterator[Landma
     the five disagree, as on a head turned to the side in the box of another detector, they are placed about the box
     that dlib's own detector sees there, if any.
     """
+    predictor = _trees(str(file))
     for frame, boxes in faces:
         grey = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
-        yield np.array([_landmarks(file, grey, box[:4]) for box in boxes], np.float32).reshape(-1, 68, 2)
+        yield np.array([_landmarks(predictor, grey, box[:4]) for box in boxes], np.float32).reshape(-1, 68, 2)
 
 
-def _landmarks(file: Path, grey: Grey, box: np.ndarray) -> Shape:
+def _landmarks(predictor: dlib.shape_predictor, grey: Grey, box: np.ndarray) -> Shape:
     """Return the landmarks of the face in a box, found in an enlarged cut-out of twice the box's side."""
     box = moved_box(box, 0.0, 0.0)
     side = box[2] - box[0]
@@ -83,14 +84,11 @@ def _landmarks(file: Path, grey: Grey, box: np.ndarray) -> Shape:
     shift = zoom * (0.5 - corner) - 0.5  # from pixel centre to pixel centre
     transform = np.array([[zoom, 0, shift[0]], [0, zoom, shift[1]]])
     enlarged = cv2.warpAffine(grey, transform, (pixels, pixels), borderMode=cv2.BORDER_REPLICATE)
-    return (_best(_trees(str(file)), enlarged, (box - np.tile(corner, 2)) * zoom) - shift) / zoom
-
-
-def _best(predictor: dlib.shape_predictor, grey: Grey, box: np.ndarray) -> Shape:
-    spread, shape = _median(predictor, grey, box)
-    if spread > UNSURE and (seen := _hog_box_near(grey, box)) is not None:
-        return _median(predictor, grey, seen)[1]
-    return shape
+    box = (box - np.tile(corner, 2)) * zoom
+    spread, shape = _median(predictor, enlarged, box)
+    if spread > UNSURE and (seen := _hog_box_near(enlarged, box)) is not None:
+        _, shape = _median(predictor, enlarged, seen)
+    return (shape - shift) / zoom
 
 
 def _hog_box_near(grey: Grey, box: np.ndarray) -> np.ndarray | None:

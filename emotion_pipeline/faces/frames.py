@@ -15,11 +15,8 @@ from emotion_pipeline.params import RuntimeParams
 
 T = TypeVar("T")
 
-Frame = UInt8[np.ndarray, "h w 3"]
-"""RGB."""
-
-Canvas = UInt8[np.ndarray, "y x 3"]
-"""RGB, of a size of its own."""
+Frame = UInt8[np.ndarray, "h w 3"]  # RGB
+Canvas = UInt8[np.ndarray, "y x 3"]  # RGB, of a size of its own
 
 Boxes = Float32[np.ndarray, "n 5"]
 """x1 y1 x2 y2 score, in pixels, x2 and y2 exclusive; may reach over the border."""

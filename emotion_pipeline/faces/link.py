@@ -65,8 +65,7 @@ def assign(
     """
     overlap, distance = box_iou(known, new), box_distance(known, new)
     allowed = (overlap >= params.min_overlap) | (distance <= params.max_distance)
-    cost = np.minimum(distance - overlap + np.reshape(extra, (-1, 1)), params.max_distance)
-    cost = np.where(allowed, cost, params.max_distance)
+    cost = np.where(allowed, distance - overlap + np.reshape(extra, (-1, 1)), np.inf).clip(max=params.max_distance)
     pairs = zip(*linear_sum_assignment(cost), strict=True)
     return [(int(a), int(b)) for a, b in pairs if allowed[a, b]]
 

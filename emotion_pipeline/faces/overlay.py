@@ -39,8 +39,8 @@ def write_overlay(video: Path, alignment: Path, tracking: Path, target: Path) ->
         streams: dict[str, Any] = {"image": _video_stream(container, first[1])}
         if heard:
             streams["sound"] = _sound_stream(container, heard[0][1])
-        seen = ((time, "image", _frame(image)) for time, image in chain([first], images))
-        spoken = ((time, "sound", frame) for time, frame in chain(heard, sound))
+        seen = ((t, "image", av.VideoFrame.from_ndarray(image, "rgb24")) for t, image in chain([first], images))
+        spoken = ((t, "sound", frame) for t, frame in chain(heard, sound))
         last = -1
         for time, kind, frame in merge(seen, spoken, key=lambda piece: piece[0]):
             frame.time_base = TICKS if kind == "image" else Fraction(1, heard[0][1].sample_rate)
@@ -63,10 +63,6 @@ def _sound_stream(container: OutputContainer, piece: av.AudioFrame) -> av.AudioS
     """Add one or two channels at a rate that AAC has: PCM in AVI or Matroska has others, and names no speakers."""
     rate = piece.sample_rate if piece.sample_rate in (av.Codec("aac", "w").audio_rates or ()) else RATE
     return container.add_stream("aac", rate=rate, layout="mono" if piece.layout.nb_channels == 1 else "stereo")
-
-
-def _frame(image: Canvas) -> av.VideoFrame:
-    return av.VideoFrame.from_ndarray(image, format="rgb24")
 
 
 def _images(video: Path, alignment: Path, tracking: Path) -> Iterator[tuple[float, Canvas]]:

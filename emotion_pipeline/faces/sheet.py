@@ -27,7 +27,7 @@ ABSENT = 150  # grey of the field where the sequence has no face
 
 def evenly_spaced(length: int, wanted: int) -> list[int]:
     """Return up to `wanted` different rows from first to last."""
-    return sorted({int(i) for i in np.linspace(0, length - 1, min(wanted, length)).round()})
+    return np.unique(np.linspace(0, length - 1, min(wanted, length)).round().astype(int)).tolist()
 
 
 def contact_sheet(video: Path, detections: Path, tracking: Path, wanted: int) -> Canvas:

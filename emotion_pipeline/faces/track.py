@@ -1,7 +1,7 @@
 """From the boxes and landmarks of a clip to its one smooth sequence of upright faces (section 2.1)."""
 
 import csv
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from emotion_pipeline.faces.cuts import shots
 from emotion_pipeline.faces.frames import Boxes, Landmarks, frames_until
 from emotion_pipeline.faces.link import choose_track, link_boxes
 from emotion_pipeline.faces.smooth import fill_gaps, smooth
-from emotion_pipeline.faces.warp import Crop, warp_face
+from emotion_pipeline.faces.warp import warp_face
 from emotion_pipeline.params import TrackParams
 
 OVERRIDES = Path("data/overrides.csv")  # the clips for which a person chose the track: clip_id, track
@@ -47,14 +47,16 @@ def track_clip(files: Sequence[Path], params: TrackParams, override: int | None 
         raise UserError(f"{OVERRIDES}: clip {detections.stem}: track {override}, but {known}")
     rows = track == chosen
     sequence = smooth_sequence(boxes[rows], landmarks[rows], frame[rows], params)
-    cut_out = _cut_out(video, sequence["frame"], sequence["landmarks"], params)
+    wanted = dict(zip(sequence["frame"].tolist(), sequence["landmarks"], strict=True))
+    seen = ((wanted[n], image) for n, image in frames_until(video, max(wanted, default=-1)) if n in wanted)
+    crops = (warp_face(image, points, params.margin, params.border) for points, image in seen)
     sequence["time"] = read_array(detections, "time")[sequence["frame"]]
     everyone = {"tracks/boxes": boxes, "tracks/frame": frame, "tracks/track": track}
     return Artifact(
         arrays=sequence | everyone,
         attributes=attributes,
         absent=str(read_attributes(detections).get("absent", "")),
-        pieces=ENCODINGS[params.encoding](cut_out),
+        pieces=ENCODINGS[params.encoding](crops),
     )
 
 
@@ -70,14 +72,6 @@ def smooth_sequence(
         boxes[~np.isin(every, frame), 4] = np.nan
         frame = every
     return {"boxes": boxes, "landmarks": landmarks, "frame": frame}
-
-
-def _cut_out(video: Path, frame: Int[np.ndarray, " n"], landmarks: Landmarks, params: TrackParams) -> Iterator[Crop]:
-    """Yield the crop of every frame of the sequence, while the video is decoded."""
-    wanted = dict(zip(frame.tolist(), landmarks, strict=True))
-    for number, image in frames_until(video, int(frame.max(initial=-1))):
-        if number in wanted:
-            yield warp_face(image, wanted[number], params.margin, params.border)
 
 
 def read_overrides(file: Path, clip_ids: Collection[str]) -> dict[str, dict[str, int]]:

@@ -7,9 +7,7 @@ from jaxtyping import Float, Float64, UInt8
 FACE_SIDE = 224  # pixels of a crop along each side: the input of VGG-16
 
 Picture = UInt8[np.ndarray, "h w 3"]
-Crop = UInt8[np.ndarray, "224 224 3"]
-"""An aligned face, RGB."""
-
+Crop = UInt8[np.ndarray, "224 224 3"]  # an aligned face, RGB
 Transform = Float64[np.ndarray, "2 3"]
 
 LEFT_EYE, RIGHT_EYE = slice(36, 42), slice(42, 48)  # as seen in the frame

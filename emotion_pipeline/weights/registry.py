@@ -8,8 +8,7 @@ from typing import Literal
 Layout = Literal["torch", "mmaction2", "keras"]
 """How a file of network weights is laid out; `readers.READERS` has a reader for each."""
 
-FOLDER = Path("data/weights")
-"""The folder in which the files lie, in one folder for each network and one for faces."""
+FOLDER = Path("data/weights")  # one folder in it for each network, and one for faces
 
 
 @dataclass(frozen=True)
@@ -48,11 +47,8 @@ class PublishedFile:
 
 
 VGG_FACE_MEAN = (129.1863, 104.7624, 93.5940)  # of red, green and blue
-VGG_FACE_INPUT = Preprocessing(224, "RGB", VGG_FACE_MEAN, 1.0)
-"""As VGG-Face was trained (Parkhi et al. 2015)."""
-
-C3D_INPUT = Preprocessing(112, "BGR", (90.25, 97.66, 101.41), 1.0)
-"""As C3D was trained on Sports-1M, in Caffe (Tran et al. 2015)."""
+VGG_FACE_INPUT = Preprocessing(224, "RGB", VGG_FACE_MEAN, 1.0)  # as it was trained (Parkhi et al. 2015)
+C3D_INPUT = Preprocessing(112, "BGR", (90.25, 97.66, 101.41), 1.0)  # as on Sports-1M, in Caffe (Tran et al. 2015)
 
 OXFORD = "non-commercial research (Oxford VGG; Parkhi et al. 2015)"
 SPORTS_1M = "CC BY-NC 3.0 (Tran et al. 2015, Sports-1M)"
