@@ -16,8 +16,7 @@ from emotion_pipeline.faces.warp import FACE_SIDE, Crop
 JPEG = [cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
 """Quality 95 with the colours at full resolution: an eighth of the bytes, a mean error of about 1 in 255."""
 
-Pieces = Iterator[dict[str, np.ndarray]]
-"""Rows of the datasets of a file, to be appended."""
+Pieces = Iterator[dict[str, np.ndarray]]  # rows of the datasets of a file, to be appended
 
 
 def encode_jpeg(crops: Iterable[Crop]) -> Pieces:

@@ -34,15 +34,14 @@ def shots(frames: Iterable[Frame], threshold: float) -> Int64[np.ndarray, " t"]:
     between its histograms: motion inside it does not count, nor does somebody who comes into a part of the frame.
     A single frame whose neighbours are alike, as in the light of a flash, ends no shot.
     """
-    last: deque[Layout] = deque(maxlen=2)
-    steps, leaps, levels = list[float](), list[float](), list[float]()
+    last, rows = deque[Layout](maxlen=2), list[tuple[float, float, float]]()
     for frame in frames:
         layout = colour_layout(frame)
-        steps.append(_change(last[-1], layout) if last else 0.0)
-        leaps.append(_change(last[0], layout) if len(last) == 2 else np.inf)
-        levels.append(float(layout.mean()))
+        from_last = _change(last[-1], layout) if last else 0.0
+        from_last_but_one = _change(last[0], layout) if len(last) == 2 else np.inf
+        rows.append((from_last, from_last_but_one, float(layout.mean())))
         last.append(layout)
-    step, leap, level = (np.array([*values, end]) for values, end in ((steps, 0.0), (leaps, np.inf), (levels, 0.0)))
+    step, leap, level = np.array([*rows, (0.0, np.inf, 0.0)]).T
     least = threshold * np.clip(np.maximum(level, np.roll(level, 1)) / LIGHT, DIM, 1)
     # the second largest of the two steps before and the two after: the largest may be a cut
     around = rank_filter(step, -2, footprint=[1, 1, 0, 1, 1], mode="constant")

@@ -15,14 +15,10 @@ from emotion_pipeline.params import RuntimeParams
 Grey = UInt8[np.ndarray, "h w"]
 Shape = Float64[np.ndarray, "68 2"]
 
-AROUND = ((0.0, 0.0), (-0.05, 0.0), (0.05, 0.0), (0.0, -0.05), (0.0, 0.05))
-"""Shifts of a box, in sides: the landmarks are the median over these."""
-
+AROUND = ((0.0, 0.0), (-0.05, 0.0), (0.05, 0.0), (0.0, -0.05), (0.0, 0.05))  # shifts of a box, in sides
 SIDE = 250  # pixels to which a smaller box is enlarged: dlib rounds to whole pixels, which on a small face is jitter
 UNSURE = 0.015  # mean distance of the five predictions from their median, in sides, above which the box is misplaced
-
-HOG_SIDE, HOG_THRESHOLD, HOG_OVERLAP = 110, -0.3, 0.3
-"""Then dlib's detector is asked where the face is: side of the box for it, least score, overlap with the box."""
+HOG_SIDE, HOG_THRESHOLD, HOG_OVERLAP = 110, -0.3, 0.3  # then dlib's detector: side of the box, least score and overlap
 
 _hog, _trees = cache(dlib.get_frontal_face_detector), cache(dlib.shape_predictor)
 

@@ -17,12 +17,11 @@ from emotion_pipeline.data.failures import read_failures
 from emotion_pipeline.data.manifest import SPLITS, Clip
 from emotion_pipeline.emotions import EMOTIONS
 from emotion_pipeline.faces.crops import read_faces
-from emotion_pipeline.faces.sheet import evenly_spaced
+from emotion_pipeline.faces.quality import evenly_spaced
 from emotion_pipeline.params import GalleryParams
 from emotion_pipeline.run.keys import input_sha256
 
 CELL = 112  # side of a face in a strip, in pixels
-
 Row = dict[str, Any]
 
 MEASURES = (
@@ -31,9 +30,7 @@ MEASURES = (
 )
 """Attributes of a clip's file of stage quality; one that does not exist for a clip is empty."""
 
-MEDIANS = ("share_in_sequence", "face_side", "jitter_before", "jitter_after")
-"""Of these, the summary has the median over the clips that have one."""
-
+MEDIANS = ("share_in_sequence", "face_side", "jitter_before", "jitter_after")  # those that the summary has
 COLUMNS = ("clip_id", "split", "reason", *MEASURES)
 
 

@@ -26,12 +26,12 @@ def link_boxes(
     track = np.full(len(boxes), -1, np.int32)
     begun, alive = 0, list[list[int]]()
     numbers, starts = np.unique(frame, return_index=True)
-    for number, rows in zip(numbers, np.split(np.arange(len(boxes)), starts[1:]), strict=False):
+    for number, rows in zip(numbers.tolist(), np.split(np.arange(len(boxes)), starts[1:]), strict=False):
         last = frame[[t[-1] for t in alive]]
         missing = number - last - 1
         going_on = (missing <= params.max_gap_frames) & (shot[last] == shot[number])
         alive, missing = list(compress(alive, going_on)), missing[going_on]
-        expected = np.array([_expected_box(boxes[t], frame[t], number) for t in alive]).reshape(-1, 4)
+        expected = np.array([_expected(boxes[t], frame[t], number) for t in alive]).reshape(-1, 4)
         for known, new in assign(expected, boxes[rows], params, PATIENCE * missing):
             track[rows[new]] = track[alive[known][-1]]
             alive[known] = [*alive[known], rows[new]][-VELOCITY_BOXES:]
@@ -42,9 +42,7 @@ def link_boxes(
     return track
 
 
-def _expected_box(
-    boxes: Float[np.ndarray, "n 5"], frame: Int[np.ndarray, " n"], number: np.integer
-) -> Float[np.ndarray, " 4"]:
+def _expected(boxes: Float[np.ndarray, "n 5"], frame: Int[np.ndarray, " n"], number: int) -> Float[np.ndarray, " 4"]:
     """Return the last box, moved on to frame `number` at the mean velocity of the boxes, which fades (`KEPT`)."""
     centres = box_centres(boxes)
     velocity = (centres[-1] - centres[0]) / max(frame[-1] - frame[0], 1)

@@ -5,9 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-Layout = Literal["torch", "mmaction2", "keras"]
-"""How a file of network weights is laid out; `readers.READERS` has a reader for each."""
-
+Layout = Literal["torch", "mmaction2", "keras"]  # of a file of network weights; `readers.READERS` has their readers
 FOLDER = Path("data/weights")  # one folder in it for each network, and one for faces
 
 
