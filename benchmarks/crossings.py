@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 from numpy.random import Generator
 
-from emotion_pipeline.faces.boxes import box_iou
+from emotion_pipeline.faces.frames import box_iou
 from emotion_pipeline.params import SampleParams
 from emotion_pipeline.sample.expression import UNITS
 from emotion_pipeline.sample.film import person_of

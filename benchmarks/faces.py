@@ -23,10 +23,11 @@ import numpy as np
 from emotion_pipeline.data.artifact import read_array
 from emotion_pipeline.data.media import frames
 from emotion_pipeline.errors import UserError
-from emotion_pipeline.faces.boxes import box_iou, moved_box
 from emotion_pipeline.faces.detect import DETECTORS, find_faces
-from emotion_pipeline.faces.landmarks import PREDICTORS
+from emotion_pipeline.faces.dlib_models import dlib_68
+from emotion_pipeline.faces.frames import box_iou, moved_box
 from emotion_pipeline.params import DetectParams, load_params
+from emotion_pipeline.weights.fetch import files_of
 
 SEARCHES = [
     ("centerface", 0.5, 1.0),
@@ -214,9 +215,8 @@ def sets(shared: Path, generated: Path) -> dict[str, Iterator[tuple[np.ndarray, 
 
 def landmark_error(picture: np.ndarray, box: np.ndarray, detector: str, truth: np.ndarray) -> float:
     """Mean distance of dlib's landmarks from the true ones, over the distance of the outer eye corners."""
-    predictor = PREDICTORS["dlib_68"]
     square = np.array([[*moved_box(box[:4], *DETECTORS[detector].box), 1]], np.float32)
-    (points,) = next(predictor.predict(iter([(picture, square)]), predictor.files(), load_params().runtime))
+    (points,) = next(dlib_68(iter([(picture, square)]), *files_of("dlib_68")))
     return float(np.linalg.norm(points - truth, axis=1).mean() / np.linalg.norm(truth[36] - truth[45]))
 
 
@@ -228,7 +228,7 @@ def measure(search: tuple[str, float, float], shared: Path, generated: Path) -> 
     params = DetectParams(detector=detector, threshold=threshold, scale=scale)
     counts: dict[str, Count] = {}
     try:
-        files = DETECTORS[detector].files()
+        files = files_of(detector)
         for name, pictures in sets(shared, generated).items():
             count = counts[name] = Count()
             for picture, judge, landmarks in pictures:

@@ -18,6 +18,7 @@ import av
 from emotion_pipeline.data.artifact import Artifact, read_array, write_artifact
 from emotion_pipeline.data.media import frames
 from emotion_pipeline.params import Params, load_params
+from emotion_pipeline.weights.fetch import files_of
 
 FPS, SHORT, MOST_PICTURES = 25, 10, 500
 
@@ -39,14 +40,14 @@ def artifact(stage: str, folder: Path, video: Path, params: Params) -> Artifact:
     """What a stage makes of a video. Imports what that stage imports, and no more."""
     boxes, landmarks = folder / "detect.h5", folder / "align.h5"
     if stage == "detect":
-        from emotion_pipeline.faces.detect import DETECTORS, detect_clip
+        from emotion_pipeline.faces.detect import detect_clip
 
-        files = DETECTORS[params.detect.detector].files()
+        files = files_of(params.detect.detector)
         return detect_clip([video, *files], params.detect, params.runtime)
     if stage == "align":
-        from emotion_pipeline.faces.landmarks import PREDICTORS, align_clip
+        from emotion_pipeline.faces.landmarks import align_clip
 
-        files = PREDICTORS[params.align.predictor].files()
+        files = files_of(params.align.predictor)
         return align_clip([video, boxes, *files], params.align, params.runtime)
     from emotion_pipeline.faces.track import track_clip
 

@@ -25,11 +25,12 @@ from emotion_pipeline.data.artifact import read_array, write_artifact
 from emotion_pipeline.data.media import sound
 from emotion_pipeline.datasets.layouts import table
 from emotion_pipeline.emotions import EMOTIONS
-from emotion_pipeline.faces.detect import DETECTORS, detect_clip
-from emotion_pipeline.faces.landmarks import PREDICTORS, align_clip
+from emotion_pipeline.faces.detect import detect_clip
+from emotion_pipeline.faces.landmarks import align_clip
 from emotion_pipeline.features.opensmile import functionals
 from emotion_pipeline.params import AlignParams, DetectParams, IngestParams, SampleParams, SubjectCounts, load_params
 from emotion_pipeline.sample.generate import make_clips
+from emotion_pipeline.weights.fetch import files_of
 
 SUBJECTS = SubjectCounts(train=11, val=2, test=2)
 FOLDS = 5
@@ -44,8 +45,8 @@ def features(video: Path) -> tuple[np.ndarray, np.ndarray | None]:
     with tempfile.TemporaryDirectory() as folder:
         boxes, points = Path(folder) / "boxes.h5", Path(folder) / "points.h5"
         runtime = load_params().runtime
-        write_artifact(boxes, "clip", detect_clip([video, *DETECTORS[DETECT.detector].files()], DETECT, runtime))
-        predictor = PREDICTORS[ALIGN.predictor].files()
+        write_artifact(boxes, "clip", detect_clip([video, *files_of(DETECT.detector)], DETECT, runtime))
+        predictor = files_of(ALIGN.predictor)
         write_artifact(points, "clip", align_clip([video, boxes, *predictor], ALIGN, runtime))
         landmarks = read_array(points, "landmarks")
     return functionals(sound(video, 16000), 16000, "IS10"), _movement(landmarks) if len(landmarks) else None

@@ -20,12 +20,13 @@ import torch
 from matplotlib.figure import Figure
 
 from emotion_pipeline.data.artifact import read_array, write_artifact
-from emotion_pipeline.faces.detect import DETECTORS, detect_clip
-from emotion_pipeline.faces.landmarks import PREDICTORS, align_clip
+from emotion_pipeline.faces.detect import detect_clip
+from emotion_pipeline.faces.landmarks import align_clip
 from emotion_pipeline.faces.link import choose_track, link_boxes
 from emotion_pipeline.faces.quality import eye_distance
 from emotion_pipeline.faces.smooth import smooth
 from emotion_pipeline.params import load_params
+from emotion_pipeline.weights.fetch import files_of
 
 WIDTHS = (0.5, 1.0, 1.5, 2.0, 3.0, 4.0)
 FPS = 25
@@ -73,14 +74,14 @@ FILTERS: dict[str, Filter] = {
 def real(clips: Path) -> list[Sequence]:
     """Landmarks of the longest track of some real clips, as the stages find them."""
     params, found = load_params(), list[Sequence]()
-    detector, predictor = DETECTORS[params.detect.detector], PREDICTORS[params.align.predictor]
+    detector, predictor = files_of(params.detect.detector), files_of(params.align.predictor)
     videos = sorted((clips / "javanese").glob("*.mp4"))[::12]
     videos += [clips / "wild" / name for name in ("single_face.mp4", "WolfgangLanger_Pexels.mp4", "bbaf2n.mpg")]
     with tempfile.TemporaryDirectory() as folder:
         boxes, landmarks = Path(folder) / "detect.h5", Path(folder) / "align.h5"
         for video in videos:
-            write_artifact(boxes, "clip", detect_clip([video, *detector.files()], params.detect, params.runtime))
-            files = [video, boxes, *predictor.files()]
+            write_artifact(boxes, "clip", detect_clip([video, *detector], params.detect, params.runtime))
+            files = [video, boxes, *predictor]
             write_artifact(landmarks, "clip", align_clip(files, params.align, params.runtime))
             box, frame = read_array(boxes, "boxes"), read_array(boxes, "frame")
             track = link_boxes(box, frame, np.zeros(frame[-1] + 1, int), params.track)

@@ -5,15 +5,16 @@ from functools import partial
 from pathlib import Path
 
 from emotion_pipeline.data.manifest import Clip
-from emotion_pipeline.faces.landmarks import PREDICTORS, align_clip
+from emotion_pipeline.faces.landmarks import align_clip
 from emotion_pipeline.params import Params, RuntimeParams
 from emotion_pipeline.run.clipwork import ClipWork
 from emotion_pipeline.run.perclip import run_clip_stage
+from emotion_pipeline.weights.fetch import files_of
 
 
 def work(ingest: Path, videos: Path, detect: Path, align: Path, params: Params, runtime: RuntimeParams) -> ClipWork:
     """Videos and boxes -> landmarks."""
-    files = PREDICTORS[params.align.predictor].files()
+    files = files_of(params.align.predictor)
 
     def inputs(clip: Clip) -> list[Path]:
         return [videos / clip.path, detect / f"{clip.clip_id}.h5", *files]

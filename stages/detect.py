@@ -4,15 +4,16 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from emotion_pipeline.faces.detect import DETECTORS, detect_clip
+from emotion_pipeline.faces.detect import detect_clip
 from emotion_pipeline.params import Params, RuntimeParams
 from emotion_pipeline.run.clipwork import ClipWork
 from emotion_pipeline.run.perclip import run_clip_stage
+from emotion_pipeline.weights.fetch import files_of
 
 
 def work(ingest: Path, videos: Path, detect: Path, params: Params, runtime: RuntimeParams) -> ClipWork:
     """Manifest and videos -> boxes."""
-    files = DETECTORS[params.detect.detector].files()
+    files = files_of(params.detect.detector)
     compute = partial(detect_clip, params=params.detect, runtime=runtime)
     return ClipWork(compute, ingest, lambda clip: [videos / clip.path, *files], detect, params.detect, runtime)
 

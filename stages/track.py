@@ -5,8 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from emotion_pipeline.data.manifest import Clip, read_manifest
-from emotion_pipeline.faces.override import read_overrides
-from emotion_pipeline.faces.track import track_clip
+from emotion_pipeline.faces.track import read_overrides, track_clip
 from emotion_pipeline.params import Params, RuntimeParams
 from emotion_pipeline.run.clipwork import ClipWork
 from emotion_pipeline.run.perclip import run_clip_stage

@@ -15,15 +15,9 @@ from emotion_pipeline.faces.frames import Boxes, Frame, boxes_of, groups, padded
 from emotion_pipeline.params import RuntimeParams
 from emotion_pipeline.training.device import device_of
 
-STRIDE = 4
-"""Pixels of the frame for each cell of the network's output, along each side."""
-
-MULTIPLE = 32
-"""The sides of the network's input must be multiples of this."""
-
-OVERLAP = 0.3
-"""Of two boxes that overlap by more (intersection over union), the one of lower score is dropped."""
-
+STRIDE = 4  # pixels of the frame for each cell of the network's output, along each side
+MULTIPLE = 32  # the sides of the network's input must be multiples of this
+OVERLAP = 0.3  # of two boxes that overlap by more (intersection over union), the one of lower score is dropped
 STAGES = (
     ((16, 1, 1), (24, 2, 6), (24, 1, 6)),
     ((32, 2, 6), (32, 1, 6), (32, 1, 6)),
@@ -32,8 +26,7 @@ STAGES = (
 )
 """Channels, stride and expansion of the backbone's blocks (MobileNetV2), by the stride of a stage: 4, 8, 16, 32."""
 
-NECK = 24
-"""Channels of the feature pyramid."""
+NECK = 24  # channels of the feature pyramid
 
 
 class Block(nn.Sequential):
@@ -87,9 +80,7 @@ class CenterFace(nn.Module):
         self.shared = nn.Sequential(nn.Conv2d(NECK, NECK, 3, padding=1), nn.ReLU())
         self.heads = nn.ModuleList(nn.Conv2d(NECK, outputs, 1) for outputs in (1, 2, 2))
 
-    def forward(
-        self, images: Float[Tensor, "b 3 h w"]
-    ) -> tuple[Float[Tensor, "b 1 y x"], Float[Tensor, "b 2 y x"], Float[Tensor, "b 2 y x"]]:
+    def forward(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 5 y x"]:
         """Return how likely a face's centre lies in each cell, the log of its height and width, and its offset.
 
         `images`: RGB from 0 to 255. Cells of 4 x 4 pixels; height, width and offset (y, x) in cells.
@@ -103,7 +94,7 @@ class CenterFace(nn.Module):
             x = level(x, maps.pop())
         x = self.shared(x)
         heat, extent, offset = (head(x) for head in self.heads)
-        return torch.sigmoid(heat), extent, offset
+        return torch.cat([torch.sigmoid(heat), extent, offset], dim=1)
 
 
 def centerface(
@@ -117,23 +108,18 @@ def centerface(
         stacked = np.stack([padded(frame, height, width) for frame in group])
         images = torch.from_numpy(stacked).to(device).permute(0, 3, 1, 2).float()
         with torch.inference_mode():
-            heat, extent, offset = (output.cpu().numpy() for output in network(images))
-        for i in range(len(group)):
-            yield _decoded(heat[i, 0], extent[i], offset[i], threshold)
+            outputs = network(images).cpu().numpy()
+        for output in outputs:
+            yield _decoded(output, threshold)
 
 
-def _decoded(
-    heat: Float[np.ndarray, "y x"],
-    extent: Float[np.ndarray, "2 y x"],
-    offset: Float[np.ndarray, "2 y x"],
-    threshold: float,
-) -> Boxes:
+def _decoded(output: Float[np.ndarray, "5 y x"], threshold: float) -> Boxes:
     """Return the boxes around the cells whose value reaches the threshold."""
-    y, x = np.nonzero(heat >= threshold)
-    height, width = STRIDE * np.exp(extent[:, y, x])
-    centre_y, centre_x = STRIDE * (np.stack([y, x]) + 0.5 + offset[:, y, x])
+    y, x = np.nonzero(output[0] >= threshold)
+    (score,), extent, offset = np.split(output[:, y, x], [1, 3])
+    height, width = STRIDE * np.exp(extent)
+    centre_y, centre_x = STRIDE * (np.stack([y, x]) + 0.5 + offset)
     left, top = centre_x - width / 2, centre_y - height / 2
-    score = heat[y, x]
     kept = cv2.dnn.NMSBoxes(np.stack([left, top, width, height], axis=1).tolist(), score.tolist(), threshold, OVERLAP)
     rows = np.stack([left, top, left + width, top + height, score], axis=1)
     return boxes_of(rows[np.asarray(kept, int).ravel()])

@@ -11,16 +11,12 @@ from jaxtyping import UInt8
 
 from emotion_pipeline.data.artifact import inside
 from emotion_pipeline.errors import ClipError
-from emotion_pipeline.faces.warp import FACE_SIDE
+from emotion_pipeline.faces.warp import FACE_SIDE, Crop
 
 JPEG = [cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
 """Quality 95 with the colours at full resolution: an eighth of the bytes, a mean error of about 1 in 255."""
 
-Crop = UInt8[np.ndarray, "224 224 3"]
-"""An aligned face, RGB."""
-
-Pieces = Iterator[dict[str, np.ndarray]]
-"""Rows of the datasets of a file, to be appended."""
+Pieces = Iterator[dict[str, np.ndarray]]  # rows of the datasets of a file, to be appended
 
 
 def encode_jpeg(crops: Iterable[Crop]) -> Pieces:
@@ -53,27 +49,26 @@ def read_faces(path: Path, pixels: int = FACE_SIDE, rows: slice = EVERY) -> UInt
     """
     try:
         with h5py.File(path, "r") as file:
-            if "faces" in file:
-                crops = iter(inside(file, "faces")[rows])
-            else:
-                bounds, jpeg = list(pairwise(inside(file, "faces_offset")[()]))[rows], inside(file, "faces_jpeg")
-                crops = (_decode(jpeg[a:b]) for a, b in bounds)
-            return np.array([_resized(crop, pixels) for crop in crops], np.uint8).reshape(-1, pixels, pixels, 3)
+            crops = _crops(file, rows)
+            if pixels != FACE_SIDE:
+                crops = (cv2.resize(crop, (pixels, pixels), interpolation=cv2.INTER_AREA) for crop in crops)
+            return np.array(list(crops), np.uint8).reshape(-1, pixels, pixels, 3)
     except (OSError, LookupError, ValueError, cv2.error) as error:
         raise ClipError("unreadable", f"{path}: cannot read its faces ({error})") from error
+
+
+def _crops(file: h5py.File, rows: slice) -> Iterator[Crop]:
+    if "faces" in file:
+        yield from inside(file, "faces")[rows]
+        return
+    jpeg, bounds = inside(file, "faces_jpeg"), list(pairwise(inside(file, "faces_offset")[()]))
+    for first, behind in bounds[rows]:
+        crop = cv2.imdecode(jpeg[first:behind], cv2.IMREAD_COLOR)
+        if crop is None:
+            raise ValueError("not a JPEG image")
+        yield crop[..., ::-1]
 
 
 def with_mirrored(crops: UInt8[np.ndarray, "t h w 3"], mirrored: bool) -> dict[str, UInt8[np.ndarray, "t h w 3"]]:
     """Return the crops by the group of a file for what is made of them: "", and "flipped/" for mirrored ones."""
     return {"": crops} | ({"flipped/": crops[:, :, ::-1]} if mirrored else {})
-
-
-def _resized(crop: Crop, pixels: int) -> UInt8[np.ndarray, "{pixels} {pixels} 3"]:
-    return crop if pixels == FACE_SIDE else cv2.resize(crop, (pixels, pixels), interpolation=cv2.INTER_AREA)
-
-
-def _decode(stream: UInt8[np.ndarray, " n"]) -> Crop:
-    crop = cv2.imdecode(stream, cv2.IMREAD_COLOR)
-    if crop is None:
-        raise ValueError("not a JPEG image")
-    return crop[..., ::-1]

@@ -5,31 +5,27 @@ from collections.abc import Iterable
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Int64, UInt8
+from jaxtyping import Float32, Int64
+from scipy.ndimage import rank_filter
 
-GRID, CELL = 4, 16
-"""Cells along each side of the frame, pixels along each side of a cell after shrinking."""
+from emotion_pipeline.faces.frames import Frame
 
-SPIKE = 3.0
-"""A cut changes the frame by more than so many times what the frames before and after it change."""
-
-LIGHT, DIM = 0.4, 0.3
-"""Mean value (0 to 1) of a frame below which the threshold falls with it, and the least share of it that is left."""
-
-BLACK = 0.01
-"""Mean value (0 to 1) below which a frame is black: it belongs to no shot of others."""
+GRID, CELL = 4, 16  # cells along each side of the frame, pixels along each side of a cell after shrinking
+SPIKE = 3.0  # a cut changes the frame by more than so many times what the frames before and after it change
+LIGHT, DIM = 0.4, 0.3  # mean value of a frame below which the threshold falls with it, to no less than this share
+BLACK = 0.01  # mean value (0 to 1) below which a frame is black: it belongs to no shot of others
 
 Layout = Float32[np.ndarray, "cells 3 values"]
 
 
-def colour_layout(frame: UInt8[np.ndarray, "h w 3"]) -> Layout:
+def colour_layout(frame: Frame) -> Layout:
     """Return the values (0 to 1) of each colour in each cell of a coarse grid, sorted: what is where, roughly."""
     small = cv2.resize(frame, (GRID * CELL, GRID * CELL), interpolation=cv2.INTER_AREA)
     cells = small.reshape(GRID, CELL, GRID, CELL, 3).transpose(0, 2, 4, 1, 3).reshape(GRID**2, 3, CELL**2)
     return np.sort(cells, axis=-1).astype(np.float32) / 255
 
 
-def shots(frames: Iterable[UInt8[np.ndarray, "h w 3"]], threshold: float) -> Int64[np.ndarray, " t"]:
+def shots(frames: Iterable[Frame], threshold: float) -> Int64[np.ndarray, " t"]:
     """Return the number of the shot that each frame belongs to, from 0.
 
     A shot ends where `colour_layout` changes by more than `threshold` (0 to 1; less in the dark: `LIGHT`) from one
@@ -38,27 +34,21 @@ def shots(frames: Iterable[UInt8[np.ndarray, "h w 3"]], threshold: float) -> Int
     between its histograms: motion inside it does not count, nor does somebody who comes into a part of the frame.
     A single frame whose neighbours are alike, as in the light of a flash, ends no shot.
     """
-    last: deque[Layout] = deque(maxlen=2)
-    steps, leaps, levels = list[float](), list[float](), list[float]()
+    last, rows = deque[Layout](maxlen=2), list[tuple[float, float, float]]()
     for frame in frames:
         layout = colour_layout(frame)
-        steps.append(_change(last[-1], layout) if last else 0.0)
-        leaps.append(_change(last[0], layout) if len(last) == 2 else np.inf)
-        levels.append(float(layout.mean()))
+        from_last = _change(last[-1], layout) if last else 0.0
+        from_last_but_one = _change(last[0], layout) if len(last) == 2 else np.inf
+        rows.append((from_last, from_last_but_one, float(layout.mean())))
         last.append(layout)
-    step, leap, level = (np.array([*values, end]) for values, end in ((steps, 0.0), (leaps, np.inf), (levels, 0.0)))
+    step, leap, level = np.array([*rows, (0.0, np.inf, 0.0)]).T
     least = threshold * np.clip(np.maximum(level, np.roll(level, 1)) / LIGHT, DIM, 1)
-    cut = (step > least) & _spikes(step) & (np.minimum(leap, np.roll(leap, -1)) > least)
+    # the second largest of the two steps before and the two after: the largest may be a cut
+    around = rank_filter(step, -2, footprint=[1, 1, 0, 1, 1], mode="constant")
+    cut = (step > least) & (step > SPIKE * around) & (np.minimum(leap, np.roll(leap, -1)) > least)
     cut[1:] |= np.diff(level < BLACK)
     return np.cumsum(cut[:-1], dtype=np.int64)
 
 
 def _change(before: Layout, after: Layout) -> float:
     return float(np.median(np.abs(after - before).mean(axis=(1, 2))))
-
-
-def _spikes(step: Float[np.ndarray, " t"]) -> Bool[np.ndarray, " t"]:
-    """Return whether each is `SPIKE` times the second largest of two before and two after: the largest may be a cut."""
-    padded = np.pad(step, 2)
-    around = np.sort([padded[k : k + len(step)] for k in (0, 1, 3, 4)], axis=0)
-    return step > SPIKE * around[-2]

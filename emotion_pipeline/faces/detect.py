@@ -3,9 +3,8 @@
 Deviation: the paper used an internal detector of Orange Labs; here the detector is a choice.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import cv2
@@ -14,47 +13,57 @@ import numpy as np
 from emotion_pipeline.data.artifact import Artifact
 from emotion_pipeline.data.media import timed_frames
 from emotion_pipeline.errors import ClipError
-from emotion_pipeline.faces.centerface import centerface
-from emotion_pipeline.faces.dlib_models import dlib_hog, dlib_mmod, mmod_file
+from emotion_pipeline.faces.centerface import OVERLAP, centerface
+from emotion_pipeline.faces.dlib_models import dlib_hog, dlib_mmod
 from emotion_pipeline.faces.face_alignment_models import fa_blazeface, fa_retinaface, fa_scrfd, fa_sfd
-from emotion_pipeline.faces.frames import Boxes, Canvas, Frame, Search
-from emotion_pipeline.faces.yunet import yunet
+from emotion_pipeline.faces.frames import Boxes, Canvas, Frame, Search, boxes_of
 from emotion_pipeline.params import DetectParams, RuntimeParams
-from emotion_pipeline.weights.fetch import CENTERFACE, files_of
+
+
+def yunet(frames: Iterable[Frame], files: Sequence[Path], threshold: float, __: RuntimeParams) -> Iterator[Boxes]:
+    """Yield the boxes of each frame by OpenCV's YuNet (Wu et al. 2023); on the CPU, whatever the device."""
+    level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)  # OpenCV 5 warns of its own default here
+    detector = cv2.FaceDetectorYN.create(str(files[0]), "", (0, 0), threshold, OVERLAP)
+    cv2.utils.logging.setLogLevel(level)
+    for frame in frames:
+        detector.setInputSize(frame.shape[1::-1])
+        _, found = detector.detect(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
+        rows = [] if found is None else found.tolist()
+        yield boxes_of((x, y, x + w, y + h, score) for x, y, w, h, *_, score in rows)
 
 
 @dataclass(frozen=True)
 class Detector:
-    """How a detector searches, with which files, and where its boxes lie.
+    """How a detector searches, and where its boxes lie.
 
     `box`: where dlib's HOG would box the same face, as shift of the centre (x, y) in sides of this detector's box and
     ratio of the sides. Landmark predictors want that box (median over dlib's example photographs, docs/faces.md).
     """
 
     search: Search
-    files: Callable[[], list[Path]]
     box: tuple[float, float, float] = (0.0, 0.06, 0.96)  # CenterFace's; of those that were never run, not measured
 
 
 DETECTORS = {
-    "centerface": Detector(centerface, lambda: [CENTERFACE]),
-    "dlib_hog": Detector(dlib_hog, list, (0.0, 0.0, 1.0)),
-    "dlib_mmod": Detector(dlib_mmod, mmod_file, (0.0, 0.0, 1.0)),
-    "yunet": Detector(yunet, partial(files_of, "yunet"), (0.0, 0.07, 0.96)),
-    "fa_yunet": Detector(yunet, partial(files_of, "fa_yunet"), (0.0, 0.07, 0.96)),  # the package's is the same call
-    "fa_sfd": Detector(fa_sfd, partial(files_of, "fa_sfd")),
-    "fa_blazeface": Detector(fa_blazeface, partial(files_of, "fa_blazeface")),
-    "fa_scrfd": Detector(fa_scrfd, partial(files_of, "fa_scrfd")),
-    "fa_retinaface": Detector(fa_retinaface, partial(files_of, "fa_retinaface")),
+    "centerface": Detector(centerface),
+    "dlib_hog": Detector(dlib_hog, (0.0, 0.0, 1.0)),
+    "dlib_mmod": Detector(dlib_mmod, (0.0, 0.0, 1.0)),
+    "yunet": Detector(yunet, (0.0, 0.07, 0.96)),
+    "fa_yunet": Detector(yunet, (0.0, 0.07, 0.96)),  # the package's is the same call
+    "fa_sfd": Detector(fa_sfd),
+    "fa_blazeface": Detector(fa_blazeface),
+    "fa_scrfd": Detector(fa_scrfd),
+    "fa_retinaface": Detector(fa_retinaface),
 }
+"""By name; `weights.fetch.files_of` gives the files of each."""
 
 
 def detect_clip(files: Sequence[Path], params: DetectParams, runtime: RuntimeParams) -> Artifact:
     """Return all faces of a clip. `files`: the video, the detector's files.
 
-    `boxes` float32 (n, 5): x1 y1 x2 y2 score, pixels of the frame, x2 and y2 exclusive, may reach over the border;
-    `frame` int32 (n,): number in the video, from 0. Sorted by frame, in a frame by falling score. `time` float64: of
-    every frame of the video, in seconds as `media.timed_frames`. Attributes `box_x`, `box_y`, `box_ratio`: `Detector`.
+    `boxes` float32 (n, 5) as `Boxes`; `frame` int32 (n,): number in the video, from 0. Sorted by frame, in a frame by
+    falling score. `time` float64: of every frame of the video, in seconds as `media.timed_frames`. Attributes `box_x`,
+    `box_y`, `box_ratio`: `Detector`.
     Raises ClipError as `media.timed_frames`, and `empty` for a video without frames.
     """
     video, *weights = files
@@ -72,13 +81,11 @@ def detect_clip(files: Sequence[Path], params: DetectParams, runtime: RuntimePar
     if not found:
         raise ClipError("empty", f"{video.name}: has no frames")
     number = np.repeat(np.arange(len(found), dtype=np.int32), [len(b) for b in found])
-    x, y, ratio = DETECTORS[params.detector].box
+    box = dict(zip(("box_x", "box_y", "box_ratio"), DETECTORS[params.detector].box, strict=True))
+    size = {"frames": len(found), "height": shape[0], "width": shape[1]}
     return Artifact(
         arrays={"boxes": np.concatenate(found), "frame": number, "time": np.array(times)},
-        attributes={
-            **{"detector": params.detector, "frames": len(found), "height": shape[0], "width": shape[1]},
-            **{"box_x": x, "box_y": y, "box_ratio": ratio},
-        },
+        attributes={"detector": params.detector, **size, **box},
         absent="" if len(number) else f"no_face: in none of {len(found)} frames",
     )
 

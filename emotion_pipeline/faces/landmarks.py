@@ -3,31 +3,16 @@
 Deviation: the paper's alignment ([26]) is not public; other predictors stand in for it.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
 from emotion_pipeline.data.artifact import Artifact, read_array, read_attributes
-from emotion_pipeline.faces.boxes import moved_box
-from emotion_pipeline.faces.dlib_models import dlib_68, landmarks_file
-from emotion_pipeline.faces.frames import Boxes, Frame, Landmarks, frames_until
+from emotion_pipeline.faces.dlib_models import dlib_68
+from emotion_pipeline.faces.frames import Boxes, Frame, Landmarks, frames_until, moved_box
 from emotion_pipeline.params import AlignParams, RuntimeParams
-from emotion_pipeline.weights.fetch import files_of
-
-
-@dataclass(frozen=True)
-class Predictor:
-    """How a predictor finds landmarks, and with which files.
-
-    `predict`: frames, each with the boxes that dlib's HOG would give its faces; the files; runtime -> the landmarks
-    of each frame's boxes. It may gather `runtime.batch` faces.
-    """
-
-    predict: Callable[[Iterable[tuple[Frame, Boxes]], Sequence[Path], RuntimeParams], Iterator[Landmarks]]
-    files: Callable[[], list[Path]]
 
 
 def _fan_2d(faces: Iterable[tuple[Frame, Boxes]], files: Sequence[Path], runtime: RuntimeParams) -> Iterator[Landmarks]:
@@ -36,10 +21,11 @@ def _fan_2d(faces: Iterable[tuple[Frame, Boxes]], files: Sequence[Path], runtime
     return fan_2d(faces, files, runtime)
 
 
-PREDICTORS = {
-    "dlib_68": Predictor(lambda faces, files, runtime: dlib_68(faces, files[0]), landmarks_file),
-    "fan_2d": Predictor(_fan_2d, partial(files_of, "fan_2d")),
-}
+PREDICTORS = {"dlib_68": lambda faces, files, _: dlib_68(faces, *files), "fan_2d": _fan_2d}
+"""By name: frames, each with the boxes that dlib's HOG would give its faces; the files; runtime -> landmarks.
+
+They come frame by frame, a row for each box. A predictor may gather `runtime.batch` faces.
+"""
 
 
 def align_clip(files: Sequence[Path], params: AlignParams, runtime: RuntimeParams) -> Artifact:
@@ -49,19 +35,13 @@ def align_clip(files: Sequence[Path], params: AlignParams, runtime: RuntimeParam
     `frame` int32 (n,) as there. Raises ClipError as `frames_until`.
     """
     video, detections, *weights = files
-    frame = read_array(detections, "frame")
-    found = PREDICTORS[params.predictor].predict(_faces(video, detections), weights, runtime)
+    found = PREDICTORS[params.predictor](_faces(video, detections), weights, runtime)
     return Artifact(
-        arrays={"frame": frame},
+        arrays={"frame": read_array(detections, "frame")},
         attributes={"predictor": params.predictor},
         absent=str(read_attributes(detections).get("absent", "")),
-        pieces=({"landmarks": rows} for rows in _with_none(found)),
+        pieces=({"landmarks": rows} for rows in chain([np.zeros((0, 68, 2), np.float32)], found)),
     )
-
-
-def _with_none(found: Iterator[Landmarks]) -> Iterator[Landmarks]:
-    yield np.zeros((0, 68, 2), np.float32)
-    yield from found
 
 
 def _faces(video: Path, detections: Path) -> Iterator[tuple[Frame, Boxes]]:

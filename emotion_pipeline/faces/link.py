@@ -1,27 +1,21 @@
 """Which boxes of a clip are the same person: linking over time, several people at once."""
 
+from itertools import compress
+
 import numpy as np
 from jaxtyping import Float, Int, Int32
 from scipy.optimize import linear_sum_assignment
 
-from emotion_pipeline.faces.boxes import box_centres, box_distance, box_iou
+from emotion_pipeline.faces.frames import box_centres, box_distance, box_iou
 from emotion_pipeline.params import TrackParams
 
-VELOCITY_BOXES = 5
-"""The last boxes of a track from which its present motion is taken."""
-
-KEPT = 0.8
-"""Of a velocity, from one frame to the next: who turns back, seen or not, is not sought where he would have gone."""
-
-PATIENCE = 0.1
-"""Cost of each frame without a box: of two tracks that both want one, that which was just seen gets it."""
+VELOCITY_BOXES = 5  # the last boxes of a track from which its present motion is taken
+KEPT = 0.8  # of a velocity, each frame: who turns back, seen or not, is not sought where he would have gone
+PATIENCE = 0.1  # cost of each frame without a box: of two tracks that both want one, that which was just seen gets it
 
 
 def link_boxes(
-    boxes: Float[np.ndarray, "n 5"],
-    frame: Int[np.ndarray, " n"],
-    shot: Int[np.ndarray, " t"],
-    params: TrackParams,
+    boxes: Float[np.ndarray, "n 5"], frame: Int[np.ndarray, " n"], shot: Int[np.ndarray, " t"], params: TrackParams
 ) -> Int32[np.ndarray, " n"]:
     """Return the track of each box, numbered from 0 in the order in which the tracks begin.
 
@@ -32,14 +26,12 @@ def link_boxes(
     track = np.full(len(boxes), -1, np.int32)
     begun, alive = 0, list[list[int]]()
     numbers, starts = np.unique(frame, return_index=True)
-    for number, rows in zip(numbers, np.split(np.arange(len(boxes)), starts[1:]), strict=False):
-        alive = [
-            t
-            for t in alive
-            if number - frame[t[-1]] - 1 <= params.max_gap_frames and shot[frame[t[-1]]] == shot[number]
-        ]
-        expected = np.array([_expected_box(boxes[t], frame[t], number) for t in alive]).reshape(-1, 4)
-        missing = np.array([number - frame[t[-1]] - 1 for t in alive])
+    for number, rows in zip(numbers.tolist(), np.split(np.arange(len(boxes)), starts[1:]), strict=False):
+        last = frame[[t[-1] for t in alive]]
+        missing = number - last - 1
+        going_on = (missing <= params.max_gap_frames) & (shot[last] == shot[number])
+        alive, missing = list(compress(alive, going_on)), missing[going_on]
+        expected = np.array([_expected(boxes[t], frame[t], number) for t in alive]).reshape(-1, 4)
         for known, new in assign(expected, boxes[rows], params, PATIENCE * missing):
             track[rows[new]] = track[alive[known][-1]]
             alive[known] = [*alive[known], rows[new]][-VELOCITY_BOXES:]
@@ -50,9 +42,7 @@ def link_boxes(
     return track
 
 
-def _expected_box(
-    boxes: Float[np.ndarray, "n 5"], frame: Int[np.ndarray, " n"], number: np.integer
-) -> Float[np.ndarray, " 4"]:
+def _expected(boxes: Float[np.ndarray, "n 5"], frame: Int[np.ndarray, " n"], number: int) -> Float[np.ndarray, " 4"]:
     """Return the last box, moved on to frame `number` at the mean velocity of the boxes, which fades (`KEPT`)."""
     centres = box_centres(boxes)
     velocity = (centres[-1] - centres[0]) / max(frame[-1] - frame[0], 1)
@@ -73,8 +63,7 @@ def assign(
     """
     overlap, distance = box_iou(known, new), box_distance(known, new)
     allowed = (overlap >= params.min_overlap) | (distance <= params.max_distance)
-    cost = np.minimum(distance - overlap + np.reshape(extra, (-1, 1)), params.max_distance)
-    cost = np.where(allowed, cost, params.max_distance)
+    cost = np.where(allowed, distance - overlap + np.reshape(extra, (-1, 1)), np.inf).clip(max=params.max_distance)
     pairs = zip(*linear_sum_assignment(cost), strict=True)
     return [(int(a), int(b)) for a, b in pairs if allowed[a, b]]
 

@@ -1,4 +1,4 @@
-"""A clip as a video with what was found in it: boxes, track numbers, landmarks, the crop, the sound."""
+"""What was found, drawn: boxes, track numbers, landmarks; and a clip as a video with it, the crop and the sound."""
 
 from collections.abc import Iterator
 from fractions import Fraction
@@ -8,27 +8,30 @@ from pathlib import Path
 from typing import Any
 
 import av
+import cv2
 import numpy as np
 from av.container import OutputContainer
+from jaxtyping import Float
 
 from emotion_pipeline.data.artifact import atomic, read_array, read_attributes
 from emotion_pipeline.data.media import timed_frames, timed_sound
-from emotion_pipeline.faces.crops import Crop, read_faces
-from emotion_pipeline.faces.draw import colour_of, draw_box, draw_points, write
+from emotion_pipeline.faces.crops import read_faces
 from emotion_pipeline.faces.frames import Canvas, Frame
-from emotion_pipeline.faces.warp import FACE_SIDE
+from emotion_pipeline.faces.warp import FACE_SIDE, Crop
 
-TICKS = Fraction(1, 90_000)
-"""Step of the video's clock, in seconds."""
+Colour = tuple[int, int, int]  # RGB
 
-GREY = 60
-"""Grey beside the frame, where the sequence has no face."""
+COLOURS = (
+    (255, 196, 0), (0, 200, 255), (255, 90, 90), (120, 230, 90), (230, 120, 255),
+    (255, 150, 60), (90, 140, 255), (0, 220, 170), (255, 120, 190), (190, 190, 60),
+)  # fmt: skip
+"""Of track 0, 1 ..., then again from the first."""
 
-RATE = 48_000
-"""Hz, for sound at a rate that AAC does not have."""
-
-FOOT = 32
-"""Pixels below, for number and time."""
+WHITE = (255, 255, 255)
+TICKS = Fraction(1, 90_000)  # step of the video's clock, in seconds
+GREY = 60  # grey beside the frame, where the sequence has no face
+RATE = 48_000  # Hz, for sound at a rate that AAC does not have
+FOOT = 32  # pixels below, for number and time
 
 
 def write_overlay(video: Path, alignment: Path, tracking: Path, target: Path) -> None:
@@ -46,8 +49,8 @@ def write_overlay(video: Path, alignment: Path, tracking: Path, target: Path) ->
         streams: dict[str, Any] = {"image": _video_stream(container, first[1])}
         if heard:
             streams["sound"] = _sound_stream(container, heard[0][1])
-        seen = ((time, "image", _frame(image)) for time, image in chain([first], images))
-        spoken = ((time, "sound", frame) for time, frame in chain(heard, sound))
+        seen = ((t, "image", av.VideoFrame.from_ndarray(image, "rgb24")) for t, image in chain([first], images))
+        spoken = ((t, "sound", frame) for t, frame in chain(heard, sound))
         last = -1
         for time, kind, frame in merge(seen, spoken, key=lambda piece: piece[0]):
             frame.time_base = TICKS if kind == "image" else Fraction(1, heard[0][1].sample_rate)
@@ -72,10 +75,6 @@ def _sound_stream(container: OutputContainer, piece: av.AudioFrame) -> av.AudioS
     return container.add_stream("aac", rate=rate, layout="mono" if piece.layout.nb_channels == 1 else "stereo")
 
 
-def _frame(image: Canvas) -> av.VideoFrame:
-    return av.VideoFrame.from_ndarray(image, format="rgb24")
-
-
 def _images(video: Path, alignment: Path, tracking: Path) -> Iterator[tuple[float, Canvas]]:
     """Yield times and finished images."""
     boxes, frame, track = (read_array(tracking, f"tracks/{name}") for name in ("boxes", "frame", "track"))
@@ -91,7 +90,7 @@ def _images(video: Path, alignment: Path, tracking: Path) -> Iterator[tuple[floa
                 draw_points(drawn, landmarks[i], colour_of(int(track[i])))
         face = np.full((FACE_SIDE, FACE_SIDE, 3), GREY, np.uint8)
         if row is not None:
-            draw_points(drawn, smoothed[row], (255, 255, 255), 1.5)
+            draw_points(drawn, smoothed[row], WHITE, 1.5)
             (face,) = read_faces(tracking, rows=slice(row, row + 1))
         yield time, _beside(drawn, face, f"{number}  {time:.3f} s")
 
@@ -104,3 +103,37 @@ def _beside(image: Frame, face: Crop, text: str) -> Canvas:
     canvas[:FACE_SIDE, image.shape[1] : width] = face
     write(canvas, text, (4, height - 8))
     return canvas
+
+
+def colour_of(track: int) -> Colour:
+    """Return the colour of a track."""
+    return COLOURS[track % len(COLOURS)]
+
+
+def draw_box(image: Frame, box: Float[np.ndarray, "_"], track: int, thickness: int = 1) -> None:
+    """Draw the box x1 y1 x2 y2 and the track's number above it (where no room is: below, inside)."""
+    x1, y1, x2, y2 = np.rint(box[:4]).astype(int).tolist()
+    cv2.rectangle(image, (x1, y1), (x2 - 1, y2 - 1), colour_of(track), thickness, cv2.LINE_AA)
+    height = round(26 * _text_size(image))
+    places = (y1 - 4, y2 + height + 2, max(y1, 0) + height + 4)
+    y = next((y for y in places if height < y < image.shape[0]), image.shape[0] - 4)
+    x = max(min(x1, image.shape[1] - height * len(str(track))), 2)
+    write(image, str(track), (x, y), colour_of(track))
+
+
+def draw_points(image: Frame, points: Float[np.ndarray, "n 2"], colour: Colour, radius: float = 1.0) -> None:
+    """Draw a dot at each point."""
+    for x, y in np.rint(points * 8).astype(int).tolist():
+        cv2.circle(image, (x, y), round(radius * 8), colour, -1, cv2.LINE_AA, shift=3)
+
+
+def write(image: Frame, text: str, place: tuple[int, int], colour: Colour = WHITE) -> None:
+    """Write text whose lower left corner is at x y, legible on any ground."""
+    for ink, shift in (((0, 0, 0), 1), (colour, 0)):
+        corner = (place[0] + shift, place[1] + shift)
+        cv2.putText(image, text, corner, cv2.FONT_HERSHEY_SIMPLEX, _text_size(image), ink, 1, cv2.LINE_AA)
+
+
+def _text_size(image: Frame) -> float:
+    """Return the text's size in units of the font: small on the thumbnails of a contact sheet, larger on a frame."""
+    return min(max(image.shape[1] / 1000, 0.42), 1.5)

@@ -8,33 +8,29 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from emotion_pipeline.data.artifact import Artifact, Value, read_array, read_attributes
-from emotion_pipeline.faces.boxes import box_sides
-from emotion_pipeline.faces.sheet import contact_sheet
+from emotion_pipeline.faces.crops import read_faces
+from emotion_pipeline.faces.frames import Canvas, box_sides, frames_until
+from emotion_pipeline.faces.overlay import WHITE, draw_box, draw_points, write
 from emotion_pipeline.params import QualityParams
 
-OUTER_CORNERS = 36, 45
-"""Landmarks: the outer corners of the eyes."""
+CELL, CAPTION = 160, 18  # pixels: width of a frame and side of a face on the sheet; height of the line below
+ABSENT = 150  # grey of the field where the sequence has no face
+OUTER_CORNERS = 36, 45  # landmarks: the outer corners of the eyes
 
 
 def quality_clip(files: Sequence[Path], params: QualityParams) -> Artifact:
     """Return measures and contact sheet of a clip. `files`: the video, its files of detect, align and track.
 
-    `contact_sheet` uint8 (n,): a JPEG image, see `sheet.contact_sheet`. Attributes: `measures`; `tracks`, and, where
+    `contact_sheet` uint8 (n,): a JPEG image, see `contact_sheet`. Attributes: `measures`; `tracks`, and, where
     there is a face, `chosen_track` and `chosen_because`, as in track.
     """
     video, detections, alignment, tracking = files
-    known, tracked = read_attributes(detections), read_attributes(tracking)
-    chosen = int(tracked.get("chosen_track", -1))
-    rows = read_array(tracking, "tracks/track") == chosen
-    found = measures(
-        frames=int(known["frames"]),
-        boxes=read_array(detections, "boxes"),
-        frame=read_array(detections, "frame"),
-        chosen=rows,
-        before=read_array(alignment, "landmarks"),
-        after=read_array(tracking, "landmarks"),
-        sequence=read_array(tracking, "frame"),
-    )
+    tracked = read_attributes(tracking)
+    boxes, frame = read_array(detections, "boxes"), read_array(detections, "frame")
+    chosen = read_array(tracking, "tracks/track") == tracked.get("chosen_track", -1)
+    before, after = read_array(alignment, "landmarks"), read_array(tracking, "landmarks")
+    frames, sequence = int(read_attributes(detections)["frames"]), read_array(tracking, "frame")
+    found = measures(frames, boxes, frame, chosen, before, after, sequence)
     kept = {name: tracked[name] for name in ("tracks", "chosen_track", "chosen_because") if name in tracked}
     sheet = contact_sheet(video, detections, tracking, params.sheet_frames)
     return Artifact(
@@ -95,3 +91,38 @@ def jitter(landmarks: Float[np.ndarray, "t 68 2"], frame: Int[np.ndarray, " t"])
         return None
     second = landmarks[2:] - 2 * landmarks[1:-1] + landmarks[:-2]
     return float((np.linalg.norm(second, axis=-1).mean(axis=1) / eye_distance(landmarks)[1:-1])[in_a_row].mean())
+
+
+def evenly_spaced(length: int, wanted: int) -> list[int]:
+    """Return up to `wanted` different rows from first to last."""
+    return np.unique(np.linspace(0, length - 1, min(wanted, length)).round().astype(int)).tolist()
+
+
+def contact_sheet(video: Path, detections: Path, tracking: Path, wanted: int) -> Canvas:
+    """Return `wanted` frames from first to last side by side, with all boxes in the colours of their tracks.
+
+    The chosen track's box is thicker and has the smoothed landmarks. Below each frame is its crop,
+    or grey where the sequence has none; below that, number and time. The video is decoded to the last of these frames.
+    """
+    numbers = evenly_spaced(int(read_attributes(detections)["frames"]), wanted)
+    times, chosen = read_array(detections, "time"), read_attributes(tracking).get("chosen_track", -1)
+    boxes, track, frame = (read_array(tracking, f"tracks/{name}") for name in ("boxes", "track", "frame"))
+    landmarks, sequence = read_array(tracking, "landmarks"), read_array(tracking, "frame")
+    columns = []
+    for number, image in frames_until(video, numbers[-1]):
+        if number not in numbers:
+            continue
+        scale = CELL / image.shape[1]
+        small = cv2.resize(image, (CELL, round(scale * image.shape[0])), interpolation=cv2.INTER_AREA)
+        for i in np.flatnonzero(frame == number).tolist():
+            draw_box(small, boxes[i] * scale, int(track[i]), 2 if track[i] == chosen else 1)
+        face = np.full((CELL, CELL, 3), ABSENT, np.uint8)
+        for row in np.flatnonzero(sequence == number).tolist():  # one, or none
+            draw_points(small, landmarks[row] * scale, WHITE, 0.6)
+            (face,) = read_faces(tracking, CELL, slice(row, row + 1))
+        caption = np.full((CAPTION, CELL, 3), 30, np.uint8)
+        write(caption, f"{number}  {times[number]:.2f} s", (4, CAPTION - 5))
+        column = np.vstack([small, face, caption])
+        column[:-CAPTION, -2:] = 255
+        columns.append(column)
+    return np.hstack(columns)

@@ -4,27 +4,20 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.ndimage import correlate1d
 
-REACH = 4
-"""Standard deviations at which the Gaussian is cut off."""
-
-DEGREE = 2
-"""Of the polynomial: 2 leaves fast motion, as of a shaken head, nearly where it is; docs/smoothing.md compares."""
-
-COLUMNS = 2
-"""Coordinates smoothed at once, so that little memory is needed beside the result."""
+REACH = 4  # standard deviations at which the Gaussian is cut off
+DEGREE = 2  # of the polynomial: leaves fast motion, as of a shaken head, nearly where it is (docs/smoothing.md)
+COLUMNS = 2  # coordinates smoothed at once, so that little memory is needed beside the result
 
 
-def smooth(
-    positions: Float[np.ndarray, "t *d"], frame: Int[np.ndarray, " t"], sigma: float
-) -> Float[np.ndarray, "t *d"]:
-    """Return at each position the value of a parabola fitted to its neighbours, with Gaussian weights over time.
+def smooth(points: Float[np.ndarray, "t *d"], frame: Int[np.ndarray, " t"], sigma: float) -> Float[np.ndarray, "t *d"]:
+    """Return at each point the value of a parabola fitted to its neighbours, with Gaussian weights over time.
 
     `frame` rises strictly; `sigma` in frames, 0 for none. Frames that are missing have no weight. Motion at constant
-    acceleration is kept exactly, also at the ends and beside gaps. Symmetric in time, hence without lag. A position
+    acceleration is kept exactly, also at the ends and beside gaps. Symmetric in time, hence without lag. A point
     with fewer than three neighbours in reach, itself counted, stays as it is. (Savitzky and Golay 1964, with weights.)
     """
     if sigma == 0 or len(frame) < 2:
-        return positions.copy()
+        return points.copy()
     at = frame - frame[0]
     offset = np.arange(-np.ceil(REACH * sigma), np.ceil(REACH * sigma) + 1) / sigma
     weight = np.exp(-0.5 * offset**2)
@@ -40,14 +33,14 @@ def smooth(
     powers = np.arange(DEGREE + 1)
     normal = sums[:, powers[:, None] + powers]  # of the least squares, one for each frame
     share = np.linalg.pinv(normal, hermitian=True)[:, 0]  # of each moment in the value at the frame itself
-    flat, smoothed = positions.reshape(len(at), -1), np.empty_like(positions).reshape(len(at), -1)
+    flat, smoothed = points.reshape(len(at), -1), np.empty_like(points).reshape(len(at), -1)
     for first in range(0, flat.shape[1], COLUMNS):
         columns = slice(first, first + COLUMNS)
         own = flat[:, columns].astype(np.float64)
         origin = own.mean(axis=0)
         fitted = sum(share[:, [power]] * moment(own - origin, power) for power in powers.tolist())
         smoothed[:, columns] = fitted + origin
-    return smoothed.reshape(positions.shape)
+    return smoothed.reshape(points.shape)
 
 
 def fill_gaps(

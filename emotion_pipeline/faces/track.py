@@ -1,21 +1,24 @@
 """From the boxes and landmarks of a clip to its one smooth sequence of upright faces (section 2.1)."""
 
-from collections.abc import Iterator, Sequence
+import csv
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from jaxtyping import Float32, Int, UInt8
+from jaxtyping import Int
 
 from emotion_pipeline.data.artifact import Artifact, Value, read_array, read_attributes
 from emotion_pipeline.errors import UserError
 from emotion_pipeline.faces.crops import ENCODINGS
 from emotion_pipeline.faces.cuts import shots
-from emotion_pipeline.faces.frames import frames_until
+from emotion_pipeline.faces.frames import Boxes, Landmarks, frames_until
 from emotion_pipeline.faces.link import choose_track, link_boxes
-from emotion_pipeline.faces.override import OVERRIDES
 from emotion_pipeline.faces.smooth import fill_gaps, smooth
 from emotion_pipeline.faces.warp import warp_face
 from emotion_pipeline.params import TrackParams
+
+OVERRIDES = Path("data/overrides.csv")  # the clips for which a person chose the track: clip_id, track
 
 
 def track_clip(files: Sequence[Path], params: TrackParams, override: int | None = None) -> Artifact:
@@ -44,41 +47,62 @@ def track_clip(files: Sequence[Path], params: TrackParams, override: int | None 
         raise UserError(f"{OVERRIDES}: clip {detections.stem}: track {override}, but {known}")
     rows = track == chosen
     sequence = smooth_sequence(boxes[rows], landmarks[rows], frame[rows], params)
-    cut_out = _cut_out(video, sequence["frame"], sequence["landmarks"], params)
+    wanted = dict(zip(sequence["frame"].tolist(), sequence["landmarks"], strict=True))
+    seen = ((wanted[n], image) for n, image in frames_until(video, max(wanted, default=-1)) if n in wanted)
+    crops = (warp_face(image, points, params.margin, params.border) for points, image in seen)
     sequence["time"] = read_array(detections, "time")[sequence["frame"]]
     everyone = {"tracks/boxes": boxes, "tracks/frame": frame, "tracks/track": track}
     return Artifact(
         arrays=sequence | everyone,
         attributes=attributes,
         absent=str(read_attributes(detections).get("absent", "")),
-        pieces=ENCODINGS[params.encoding](cut_out),
+        pieces=ENCODINGS[params.encoding](crops),
     )
 
 
 def smooth_sequence(
-    boxes: Float32[np.ndarray, "n 5"],
-    landmarks: Float32[np.ndarray, "n 68 2"],
-    frame: Int[np.ndarray, " n"],
-    params: TrackParams,
+    boxes: Boxes, landmarks: Landmarks, frame: Int[np.ndarray, " n"], params: TrackParams
 ) -> dict[str, np.ndarray]:
     """Return `boxes`, `landmarks`, `frame` of one track, smoothed; frames in gaps filled in or left out (`gaps`)."""
-    if not len(frame):
-        return {"boxes": boxes, "landmarks": landmarks, "frame": frame}
     boxes = np.column_stack([smooth(boxes[:, :4], frame, params.smoothing_frames), boxes[:, 4]])
     landmarks = smooth(landmarks, frame, params.smoothing_frames)
-    if params.gaps == "leave":
-        return {"boxes": boxes, "landmarks": landmarks, "frame": frame}
-    every = np.arange(frame[0], frame[-1] + 1, dtype=np.int32)
-    filled = fill_gaps(boxes, frame, every)
-    filled[~np.isin(every, frame), 4] = np.nan
-    return {"boxes": filled, "landmarks": fill_gaps(landmarks, frame, every), "frame": every}
+    if params.gaps == "interpolate" and len(frame):
+        every = np.arange(frame[0], frame[-1] + 1, dtype=np.int32)
+        boxes, landmarks = fill_gaps(boxes, frame, every), fill_gaps(landmarks, frame, every)
+        boxes[~np.isin(every, frame), 4] = np.nan
+        frame = every
+    return {"boxes": boxes, "landmarks": landmarks, "frame": frame}
 
 
-def _cut_out(
-    video: Path, frame: Int[np.ndarray, " t"], landmarks: Float32[np.ndarray, "t 68 2"], params: TrackParams
-) -> Iterator[UInt8[np.ndarray, "224 224 3"]]:
-    """Yield the crop of every frame of the sequence, while the video is decoded."""
-    wanted = dict(zip(frame.tolist(), landmarks, strict=True))
-    for number, image in frames_until(video, int(frame.max(initial=-1))):
-        if number in wanted:
-            yield warp_face(image, wanted[number], params.margin, params.border)
+def read_overrides(file: Path, clip_ids: Collection[str]) -> dict[str, dict[str, int]]:
+    """Return by clip id the argument `override` of `track_clip`: the number of the track on the contact sheet.
+
+    Raises UserError naming file and line: another header, an unknown clip, a clip twice, a track that is no number.
+    """
+    chosen: dict[str, dict[str, int]] = {}
+    try:
+        with open(file, newline="", encoding="utf-8") as stream:
+            table = csv.DictReader(stream)
+            if table.fieldnames != ["clip_id", "track"]:
+                raise UserError(f"{file}: expected the header clip_id,track, found {','.join(table.fieldnames or [])}")
+            for row in table:
+                if wrong := _wrong(row, chosen, clip_ids):
+                    raise UserError(f"{file}, line {table.line_num}: {wrong}")
+                chosen[row["clip_id"]] = {"override": int(row["track"])}
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{file}: cannot be read ({error}); its first line is clip_id,track") from error
+    return chosen
+
+
+def _wrong(row: Mapping[Any, Any], chosen: Collection[str], clip_ids: Collection[str]) -> str:
+    """Return what is wrong with a row of the overrides, and what to do; empty for nothing."""
+    clip_id, track = row["clip_id"], row["track"]
+    if None in row:
+        return f"expected two columns, found {2 + len(row[None])}"
+    if clip_id not in clip_ids:
+        return f"no clip {clip_id} in the manifest (data/ingest/clips.csv); correct or remove it"
+    if clip_id in chosen:
+        return f"clip {clip_id} is named twice; keep one line"
+    if track is None or not track.isdecimal():
+        return f"clip {clip_id}: track is a whole number from 0, got {track}"
+    return ""

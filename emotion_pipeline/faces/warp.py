@@ -4,12 +4,13 @@ import cv2
 import numpy as np
 from jaxtyping import Float, Float64, UInt8
 
-FACE_SIDE = 224
-"""Pixels of a crop along each side: the input of VGG-16."""
+FACE_SIDE = 224  # pixels of a crop along each side: the input of VGG-16
 
-LEFT_EYE, RIGHT_EYE = slice(36, 42), slice(42, 48)
-"""As seen in the frame."""
+Picture = UInt8[np.ndarray, "h w 3"]
+Crop = UInt8[np.ndarray, "224 224 3"]  # an aligned face, RGB
+Transform = Float64[np.ndarray, "2 3"]
 
+LEFT_EYE, RIGHT_EYE = slice(36, 42), slice(42, 48)  # as seen in the frame
 STEADY = np.r_[36:48, 27:36]
 """Eyes and nose: the landmarks that speech and expression move least. They alone place the face."""
 
@@ -43,9 +44,7 @@ def mean_shape_in_crop(margin: float) -> Float64[np.ndarray, "21 2"]:
     return (MEAN_SHAPE - centre) * scale + (FACE_SIDE - 1) / 2
 
 
-def level_similarity(
-    points: Float[np.ndarray, "68 2"], target: Float[np.ndarray, "21 2"]
-) -> Float64[np.ndarray, "2 3"]:
+def level_similarity(points: Float[np.ndarray, "68 2"], target: Float[np.ndarray, "21 2"]) -> Transform:
     """Return A, x -> A[:, :2] x + A[:, 2], that levels the eyes and best fits `points[STEADY]` to `target`.
 
     Its rotation makes the line through the eye centres (each the mean of six landmarks) level; scale and shift are
@@ -63,9 +62,7 @@ def level_similarity(
     return np.column_stack([scale * rotation, target_centre - scale * centre])
 
 
-def warp_face(
-    frame: UInt8[np.ndarray, "h w 3"], landmarks: Float[np.ndarray, "68 2"], margin: float, border: str
-) -> UInt8[np.ndarray, "224 224 3"]:
+def warp_face(frame: Picture, landmarks: Float[np.ndarray, "68 2"], margin: float, border: str) -> Crop:
     """Return the crop of a face, upright. What lies outside the frame is filled according to `border`."""
     transform = level_similarity(landmarks, mean_shape_in_crop(margin))
     shrink = int(1 / np.hypot(transform[0, 0], transform[0, 1]))
@@ -74,9 +71,7 @@ def warp_face(
     return cv2.warpAffine(frame, transform, (FACE_SIDE, FACE_SIDE), flags=cv2.INTER_LINEAR, borderMode=BORDERS[border])
 
 
-def _shrunk(
-    frame: UInt8[np.ndarray, "h w 3"], transform: Float64[np.ndarray, "2 3"], factor: int
-) -> tuple[np.ndarray, np.ndarray]:
+def _shrunk(frame: Picture, transform: Transform, factor: int) -> tuple[np.ndarray, Transform]:
     """Return a smaller frame and the transform that does to it what the given one does to the whole."""
     height, width = frame.shape[:2]
     small = cv2.resize(frame, (width // factor, height // factor), interpolation=cv2.INTER_AREA)

@@ -14,9 +14,10 @@ from numpy.random import Generator
 from emotion_pipeline.emotions import EMOTIONS
 from emotion_pipeline.errors import UserError
 from emotion_pipeline.faces.crops import JPEG, read_faces
-from emotion_pipeline.faces.dlib_models import dlib_68, hog_boxes, landmarks_file
+from emotion_pipeline.faces.dlib_models import dlib_68, hog_boxes
 from emotion_pipeline.faces.warp import FACE_SIDE, warp_face
 from emotion_pipeline.params import JitterParams
+from emotion_pipeline.weights.fetch import files_of
 
 CSV_EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 """Classes 0 to 6 of fer2013.csv."""
@@ -118,7 +119,7 @@ def aligned(stills: Stills, margin: float) -> tuple[Stills, int]:
     best = (hog_boxes(picture)[:1] for picture in framed)
     seen, pictures = tee(zip(again, best, strict=True))
     encoded, found = [], 0
-    for (picture, boxes), landmarks in zip(pictures, dlib_68(seen, *landmarks_file()), strict=True):
+    for (picture, boxes), landmarks in zip(pictures, dlib_68(seen, *files_of("dlib_68")), strict=True):
         face = picture[FRAME:-FRAME, FRAME:-FRAME]
         if len(boxes):
             face = warp_face(picture, landmarks[0], margin, "replicate")

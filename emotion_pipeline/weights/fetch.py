@@ -4,6 +4,7 @@ import importlib.util
 import logging
 import shutil
 from collections.abc import Callable
+from importlib.metadata import distribution
 from pathlib import Path
 
 from emotion_pipeline.data.artifact import atomic
@@ -13,8 +14,7 @@ from emotion_pipeline.weights.registry import PUBLISHED, place_of
 
 log = logging.getLogger(__name__)
 
-SECONDS = 30
-"""How long a server may keep silent."""
+SECONDS = 30  # how long a server may keep silent
 
 CENTERFACE = Path(__file__).with_name("centerface.safetensors")
 """Weights of CenterFace, which are in this package (MIT; tests/golden/centerface says how the file was made)."""
@@ -22,12 +22,20 @@ CENTERFACE = Path(__file__).with_name("centerface.safetensors")
 Require = Callable[[str, Path], None]
 """A further check of a published file, by its name: raises UserError that names the path where the content is wrong."""
 
+DLIB = {"dlib_mmod": "mmod_human_face_detector.dat", "dlib_68": "shape_predictor_68_face_landmarks.dat"}
+"""Files in the package face_recognition_models, which cannot be imported on every Python."""
+
 
 def files_of(choice: str) -> list[Path]:
-    """Return every file that a detector or predictor reads; those that are not here are fetched.
+    """Return every file that a detector or predictor reads; a published one that is not here is fetched.
 
     Raises UserError for a missing package before anything is fetched, and as `published_file`.
     """
+    if choice == "centerface":
+        return [CENTERFACE]
+    if choice in DLIB:
+        models = distribution("face_recognition_models").locate_file("face_recognition_models/models")
+        return [Path(str(models), DLIB[choice])]
     records = {name: record for name, record in PUBLISHED.items() if choice in record.values}
     for record in records.values():
         if record.package and importlib.util.find_spec(record.package) is None:

@@ -6,7 +6,7 @@ No reader runs code of a file, and none opens another file that a file refers to
 import pickle
 import re
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from math import isqrt
 from pathlib import Path
 
@@ -17,7 +17,6 @@ from torch import Tensor
 
 from emotion_pipeline.data.artifact import inside
 from emotion_pipeline.errors import UserError
-from emotion_pipeline.weights.registry import Layout
 
 VGG_LAYERS = (
     *("conv1_1", "conv1_2", "conv2_1", "conv2_2", "conv3_1", "conv3_2", "conv3_3", "conv4_1", "conv4_2", "conv4_3"),
@@ -65,9 +64,7 @@ def read_keras(path: Path) -> dict[str, Tensor]:
     return _in_our_shapes(path, layers)
 
 
-Reader = Callable[[Path], dict[str, Tensor]]
-READERS: dict[Layout, Reader] = {"torch": read_torch, "mmaction2": read_mmaction2, "keras": read_keras}
-"""By layout, as named in `registry`."""
+READERS = {"torch": read_torch, "mmaction2": read_mmaction2, "keras": read_keras}  # by `registry.Layout`
 
 
 def _keras_layers(path: Path) -> dict[str, list[np.ndarray]]:
@@ -76,9 +73,7 @@ def _keras_layers(path: Path) -> dict[str, list[np.ndarray]]:
         with h5py.File(path, "r") as file:
             root = file if "layer_names" in file.attrs else inside(file, "model_weights")
             groups = {name: inside(root, name) for name in _names(root, "layer_names")}
-            arrays = {k: [_array(path, g, name) for name in _names(g, "weight_names")] for k, g in groups.items()}
-    except UserError:
-        raise
+            arrays = {k: [_array(g, name) for name in _names(g, "weight_names")] for k, g in groups.items()}
     except (OSError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise UserError(f"{path}: not a Keras file of weights ({error}); download it again") from error
     except LookupError as error:
@@ -90,13 +85,11 @@ def _names(group: h5py.Group, attribute: str) -> list[str]:
     return [name.decode() if isinstance(name, bytes) else str(name) for name in group.attrs[attribute]]
 
 
-def _array(path: Path, group: h5py.Group, name: str) -> np.ndarray:
+def _array(group: h5py.Group, name: str) -> np.ndarray:
     data = inside(group, name)
-    if data.dtype.kind != "f" or data.nbytes > path.stat().st_size:
-        raise UserError(
-            f"{path}: `{data.name}`: expected floating-point numbers, no more than the file has bytes,"
-            f" found {data.dtype} {data.shape}; download it again"
-        )
+    if data.dtype.kind != "f" or data.nbytes > group.file.id.get_filesize():
+        wanted = "floating-point numbers, no more than the file has bytes"
+        raise LookupError(f"`{data.name}`: expected {wanted}, found {data.dtype} {data.shape}")
     return np.asarray(data[()], np.float32)
 
 

@@ -1,6 +1,6 @@
 import numpy as np
 
-from emotion_pipeline.faces.boxes import box_distance, box_iou, box_sides
+from emotion_pipeline.faces.frames import box_distance, box_iou, box_sides
 
 
 def test_iou_in_closed_form():

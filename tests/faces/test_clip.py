@@ -13,11 +13,10 @@ from emotion_pipeline.errors import ClipError, UserError
 from emotion_pipeline.faces.crops import read_faces
 from emotion_pipeline.faces.cuts import shots
 from emotion_pipeline.faces.detect import detect_clip
-from emotion_pipeline.faces.dlib_models import landmarks_file
 from emotion_pipeline.faces.landmarks import align_clip
 from emotion_pipeline.faces.track import track_clip
 from emotion_pipeline.params import Params
-from emotion_pipeline.weights.fetch import CENTERFACE
+from emotion_pipeline.weights.fetch import CENTERFACE, files_of
 
 FACE = astronaut()[0:220, 110:330]
 BLACK = np.zeros((220, 400, 3), np.uint8)
@@ -39,7 +38,7 @@ def stages(
     paths = [folder / f"{name}.h5" for name in ("detect", "align", "track")]
     boxes, landmarks, faces = paths
     write_artifact(boxes, "clip", detect_clip([video, CENTERFACE], params.detect, params.runtime))
-    write_artifact(landmarks, "clip", align_clip([video, boxes, *landmarks_file()], params.align, params.runtime))
+    write_artifact(landmarks, "clip", align_clip([video, boxes, *files_of("dlib_68")], params.align, params.runtime))
     settings = params.track.model_copy(update=track)
     write_artifact(faces, "clip", track_clip([video, boxes, landmarks], settings, override))
     return tuple(read_back(path) for path in paths)
@@ -175,7 +174,7 @@ def test_a_video_that_became_shorter_since_detection_is_named(make_video, params
     )
     write_artifact(tmp_path / "detect.h5", "clip", boxes)
     video = make_video(tmp_path / "clip.mp4", np.stack([WALL] * 4))
-    aligned = align_clip([video, tmp_path / "detect.h5", *landmarks_file()], params.align, params.runtime)
+    aligned = align_clip([video, tmp_path / "detect.h5", *files_of("dlib_68")], params.align, params.runtime)
     with pytest.raises(ClipError, match=r"truncated: clip\.mp4: ends before frame 9"):
         write_artifact(tmp_path / "align.h5", "clip", aligned)
     assert not (tmp_path / "align.h5").exists()

@@ -6,10 +6,10 @@ import torch
 from skimage.data import astronaut
 
 from emotion_pipeline.data.models import read_model
-from emotion_pipeline.faces.boxes import box_iou, moved_box
 from emotion_pipeline.faces.centerface import CenterFace
 from emotion_pipeline.faces.detect import DETECTORS, find_faces
-from emotion_pipeline.weights.fetch import CENTERFACE
+from emotion_pipeline.faces.frames import box_iou, moved_box
+from emotion_pipeline.weights.fetch import CENTERFACE, files_of
 from tests.conftest import REPOSITORY, SHARED
 
 YUNET = SHARED / "models/face_detection_yunet_2023mar.onnx"
@@ -26,7 +26,7 @@ ASIDE = np.roll(PHOTOGRAPH, (9, 30), axis=(0, 1))
 @pytest.fixture
 def search(runtime):
     def run(name, frames, batch=3):
-        files = [YUNET] if name.endswith("yunet") else DETECTORS[name].files()
+        files = [YUNET] if name.endswith("yunet") else files_of(name)
         settings = runtime.model_copy(update={"device": "cpu", "batch": batch})
         return list(DETECTORS[name].search(iter(frames), files, THRESHOLDS[name], settings))
 
@@ -75,6 +75,6 @@ def test_centerface_gives_what_the_published_graph_gives():
     network.load_state_dict({name: torch.from_numpy(tensor) for name, tensor in tensors.items()})
     with np.load(GOLDEN) as golden, torch.inference_mode():
         image = torch.from_numpy(golden["image"]).permute(2, 0, 1)[None].float()
-        for name, output in zip(("heat", "extent", "offset"), network(image), strict=True):
+        for name, output in zip(("heat", "extent", "offset"), network(image).split([1, 2, 2], dim=1), strict=True):
             np.testing.assert_allclose(output[0].numpy(), golden[name], rtol=0, atol=1e-5, err_msg=name)
         assert golden["heat"].max() > 0.5

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 from skimage.data import astronaut
 
-from emotion_pipeline.faces.boxes import moved_box
-from emotion_pipeline.faces.dlib_models import dlib_68, hog_boxes, landmarks_file
-from emotion_pipeline.faces.frames import Frame
+from emotion_pipeline.faces.dlib_models import dlib_68, hog_boxes
+from emotion_pipeline.faces.frames import Frame, moved_box
+from emotion_pipeline.weights.fetch import files_of
 
 PICTURE = astronaut()[0:260, 80:380]
 
 
 def landmarks(picture: Frame, box: np.ndarray) -> np.ndarray:
-    (points,) = next(dlib_68(iter([(picture, np.array([[*box, 1]], np.float32))]), *landmarks_file()))
+    (points,) = next(dlib_68(iter([(picture, np.array([[*box, 1]], np.float32))]), *files_of("dlib_68")))
     return points
 
 
@@ -43,7 +43,7 @@ def test_a_box_beside_the_face_gives_nearly_the_same_landmarks(box, true, dx, dy
 def test_enlarging_and_going_back_adds_no_shift(box, true):
     grey = cv2.cvtColor(PICTURE, cv2.COLOR_RGB2GRAY)
     x1, y1, x2, y2 = np.rint(box).astype(int).tolist()
-    parts = dlib.shape_predictor(str(*landmarks_file()))(grey, dlib.rectangle(x1, y1, x2 - 1, y2 - 1)).parts()
+    parts = dlib.shape_predictor(str(*files_of("dlib_68")))(grey, dlib.rectangle(x1, y1, x2 - 1, y2 - 1)).parts()
     plain = np.array([(point.x, point.y) for point in parts])
     np.testing.assert_allclose(np.mean(true - plain, axis=0), 0, atol=0.4)
 
@@ -73,7 +73,7 @@ def test_every_box_has_its_landmarks_and_pictures_without_one_have_none(box, tru
         (PICTURE, np.zeros((0, 5), np.float32)),
         (other, np.array([[*moved_box(box, 40 / (box[2] - box[0]), 0.0), 1], [*box, 0]], np.float32)),
     ]
-    found = list(dlib_68(iter(pictures), *landmarks_file()))
+    found = list(dlib_68(iter(pictures), *files_of("dlib_68")))
     assert [points.shape for points in found] == [(1, 68, 2), (0, 68, 2), (2, 68, 2)]
     assert error(found[2][0], true + np.array([40, 0])) < 0.02
 

@@ -10,8 +10,7 @@ import pytest
 from emotion_pipeline.data.artifact import Artifact, write_artifact
 from emotion_pipeline.data.media import frames, probe, timed_frames, timed_sound
 from emotion_pipeline.faces.crops import encode_raw
-from emotion_pipeline.faces.draw import colour_of
-from emotion_pipeline.faces.overlay import FOOT, RATE, write_overlay
+from emotion_pipeline.faces.overlay import FOOT, RATE, colour_of, write_overlay
 
 GREY = 99
 CHOSEN, OTHER = (40, 55), (120, 55)

@@ -1,7 +1,7 @@
 import pytest
 
 from emotion_pipeline.errors import UserError
-from emotion_pipeline.faces.override import read_overrides
+from emotion_pipeline.faces.track import read_overrides
 
 
 def test_tracks_by_clip(tmp_path):

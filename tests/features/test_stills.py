@@ -7,7 +7,7 @@ import skimage.data
 
 from emotion_pipeline.emotions import EMOTIONS
 from emotion_pipeline.errors import UserError
-from emotion_pipeline.faces.dlib_models import dlib_68, hog_boxes, landmarks_file
+from emotion_pipeline.faces.dlib_models import dlib_68, hog_boxes
 from emotion_pipeline.features.stills import (
     Stills,
     _decode,
@@ -18,6 +18,7 @@ from emotion_pipeline.features.stills import (
     stills_of_tracks,
     warped,
 )
+from emotion_pipeline.weights.fetch import files_of
 
 RNG = np.random.default_rng
 BOTH = ("Training", "PublicTest")
@@ -43,7 +44,7 @@ def test_stills_are_aligned_where_a_face_is_found_and_kept_where_none_is():
     assert count == 1
     level = _decode(found, 0)
     boxes = hog_boxes(level)
-    (points,) = next(dlib_68([(level, boxes[:1])], *landmarks_file()))
+    (points,) = next(dlib_68([(level, boxes[:1])], *files_of("dlib_68")))
     across = points[42:48].mean(0) - points[36:42].mean(0)
     assert abs(np.degrees(np.arctan2(across[1], across[0]))) < 3
     np.testing.assert_allclose(

@@ -10,12 +10,13 @@ from emotion_pipeline.data.artifact import read_array, read_attributes
 from emotion_pipeline.data.manifest import SPLITS
 from emotion_pipeline.emotions import EMOTIONS
 from emotion_pipeline.errors import ClipError, UserError
-from emotion_pipeline.faces.dlib_models import dlib_68, hog_boxes, landmarks_file
+from emotion_pipeline.faces.dlib_models import dlib_68, hog_boxes
 from emotion_pipeline.params import RuntimeParams, SampleParams, SubjectCounts, load_params
 from emotion_pipeline.sample import generate as sample
 from emotion_pipeline.sample.expression import CONTROLS, LANDMARKS, MIRROR
 from emotion_pipeline.sample.film import BLACK_FRAMES, SHORT_FRAMES, Plan, film, person_of, weakness
 from emotion_pipeline.sample.voice import PROSODY, RATE, prosody, speak
+from emotion_pipeline.weights import fetch
 from tests.conftest import REPOSITORY
 
 
@@ -169,7 +170,7 @@ def test_detector_and_landmarks_agree_with_the_truth(subject):
             overlaps.append(0.0)
             continue
         overlaps.append(overlap(box, found[0]))
-        (landmarks,) = next(dlib_68([(picture, found)], *landmarks_file()))
+        (landmarks,) = next(dlib_68([(picture, found)], *fetch.files_of("dlib_68")))
         eyes = np.linalg.norm(points[36:42].mean(axis=0) - points[42:48].mean(axis=0))
         errors.append(np.linalg.norm(landmarks - points, axis=1).mean() / eyes)
     assert np.mean(np.array(overlaps) > 0.5) >= 0.8

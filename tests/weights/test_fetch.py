@@ -240,7 +240,7 @@ def test_without_a_connection_the_file_can_be_put_there_by_hand(unanswered):
 def test_a_detector_gets_all_its_files_in_order(publish):
     publish()
     publish(name="anchors.npy")
-    assert DETECTORS["fa_blazeface"].files() == [PLACE, PLACE.with_name("anchors.npy")]
+    assert files_of("fa_blazeface") == [PLACE, PLACE.with_name("anchors.npy")]
 
 
 def test_a_missing_package_is_said_before_anything_is_downloaded(publish, server):
@@ -255,11 +255,11 @@ def test_every_choice_but_those_whose_files_are_in_packages_has_a_published_file
     monkeypatch.setattr("emotion_pipeline.weights.fetch.published_file", PLACE.with_name)
     for file, record in PUBLISHED.items():
         monkeypatch.setitem(PUBLISHED, file, replace(record, package=""))
-    for name, choice in {**DETECTORS, **PREDICTORS}.items():
+    for name in (*DETECTORS, *PREDICTORS):
         files = [PLACE.with_name(file) for file, record in PUBLISHED.items() if name in record.values]
         in_packages = name in ("centerface", "dlib_hog", "dlib_mmod", "dlib_68")
         assert bool(files) != in_packages
-        assert in_packages or choice.files() == files
+        assert in_packages or files_of(name) == files
     values = {f"{record.key}: {value}" for record in PUBLISHED.values() for value in record.values}
     assert values <= {*(f"detect.detector: {n}" for n in DETECTORS), *(f"align.predictor: {n}" for n in PREDICTORS)}
 
