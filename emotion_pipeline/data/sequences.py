@@ -1,5 +1,6 @@
 """Features of a folder of per-clip files, joined with clips by clip id -> padded batches with lengths."""
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,20 +73,19 @@ def failed_clips(folder: Path) -> set[str]:
     return set(read_failures(folder)) if (folder / "failures.csv").exists() else set()
 
 
+def datasets_of(folder: Path) -> list[str]:
+    """Return the names of the datasets in the first file of the folder, sorted; none where there is no file."""
+    names: list[str] = []
+    for path in sorted(folder.glob("*.h5"))[:1]:
+        with h5py.File(path, "r") as file:
+            file.visit(names.append)
+    return names
+
+
 def overlaps_of(folder: Path) -> tuple[int, ...]:
-    """The window overlaps for which the first file of the folder has features."""
-    for path in sorted(folder.glob("*.h5")):
-        with h5py.File(path, "r") as file:
-            return tuple(sorted(int(k.removeprefix("overlap_")) for k in file if k.startswith("overlap_")))
-    return ()
-
-
-def has_dataset(folder: Path, name: str) -> bool:
-    """Whether the first file of the folder has a dataset of this name."""
-    for path in sorted(folder.glob("*.h5")):
-        with h5py.File(path, "r") as file:
-            return name in file
-    return False
+    """Return the window overlaps for which the first file of the folder has features."""
+    names = datasets_of(folder)
+    return tuple(sorted(int(name.removeprefix("overlap_")) for name in names if re.fullmatch(r"overlap_\d+", name)))
 
 
 def _features(folder: Path, clip_id: str, dataset: str, max_length: int | None) -> Float[np.ndarray, "t d"]:
