@@ -19,19 +19,11 @@ Starts = Int[np.ndarray, " w"]
 Read = Callable[[Path], UInt8[np.ndarray, "t h w 3"]]
 
 
-def _central(frames: int, overlap: int, rng: Generator) -> Starts:
-    return np.array([max(0, (frames - WINDOW) // 2)])
-
-
-def _random(frames: int, overlap: int, rng: Generator) -> Starts:
-    return rng.integers(0, max(1, frames - WINDOW + 1), size=1)
-
-
-def _all(frames: int, overlap: int, rng: Generator) -> Starts:
-    return window_starts(frames, overlap)
-
-
-WINDOWS = {"central": _central, "random": _random, "all": _all, "weighted": _all, "maximum": _all}
+WINDOWS: dict[str, Callable[[int, int, Generator], Starts]] = {
+    "central": lambda frames, overlap, rng: np.array([max(0, (frames - WINDOW) // 2)]),
+    "random": lambda frames, overlap, rng: rng.integers(0, max(1, frames - WINDOW + 1), size=1),
+    **dict.fromkeys(("all", "weighted", "maximum"), lambda frames, overlap, rng: window_starts(frames, overlap)),
+}
 """Windows of a sequence that one epoch learns from: (frames, overlap, generator) -> starts."""
 
 
