@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
+from itertools import starmap
 from pathlib import Path
 from typing import NamedTuple
 
@@ -54,7 +55,7 @@ class Batch(NamedTuple):
 
     faces: UInt8[np.ndarray, "b *t h w 3"]
     labels: Int[np.ndarray, " b"]
-    weights: Float[np.ndarray, " b"]
+    weights: Float[np.ndarray, " b"] | float = 1.0
 
 
 def finetune_vgg(
@@ -75,12 +76,10 @@ def finetune_vgg(
 
     def train_batches(epoch: int) -> Iterator[Batch]:
         rng = np.random.default_rng([params.seed, epoch])
-        for faces, labels in batches(train, params.batch_images, pixels, params.jitter, rng):
-            yield Batch(faces, labels, np.ones(len(labels)))
+        return starmap(Batch, batches(train, params.batch_images, pixels, params.jitter, rng))
 
     def held_out_batches() -> Iterator[Batch]:
-        for faces, labels in batches(held_out, params.batch_images, pixels):
-            yield Batch(faces, labels, np.ones(len(labels)))
+        return starmap(Batch, batches(held_out, params.batch_images, pixels))
 
     history = _fit(network, params, runtime, weights, checkpoint, _mean_of_items, train_batches, held_out_batches)
     return network, history
@@ -151,7 +150,7 @@ def finetune_c3d(
     def val_batches() -> Iterator[Batch]:
         for path, n in val_frames.items():
             faces = read(path)[window_frames(n, window_starts(n, params.overlap))]
-            yield Batch(faces, np.full(len(faces), val[path]), np.ones(len(faces)))
+            yield Batch(faces, np.full(len(faces), val[path]))
 
     history = _fit(network, params, runtime, weights, checkpoint, _mean_of_windows, train_batches, val_batches)
     return network, history
@@ -191,7 +190,7 @@ def _fit(
         if not network.training:
             return validate(logits, labels)
         _set_rate(optimizer, params.learning_rate * LR_SCHEDULES[params.lr_schedule](epoch / params.epochs))
-        weights = torch.from_numpy(batch.weights).to(logits)
+        weights = torch.as_tensor(batch.weights).to(logits)
         loss = (weights * F.cross_entropy(logits, labels, reduction="none")).mean()
         return Step(loss, len(labels), (logits.argmax(1) == labels).sum())
 
