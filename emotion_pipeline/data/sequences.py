@@ -53,19 +53,19 @@ def load_sequences(
     that are not finite or of another width than those of the first clip.
     """
     failed, ids = failed_clips(folder), sorted(clip_ids)
-    arrays = [None if i in failed else _features(folder, i, dataset, max_length) for i in ids]
-    first = next((i for i, a in enumerate(arrays) if a is not None), None)
-    if first is None:
+    found = {i: _features(folder, i, dataset, max_length) for i in ids if i not in failed}
+    if not found:
         raise UserError(f"{folder}: none of the {len(ids)} clips has features; see {folder}/failures.csv")
-    width = arrays[first].shape[1]  # type: ignore[union-attr]
-    filled = [np.zeros((0, width), np.float32) if a is None else a for a in arrays]
-    for clip_id, array in zip(ids, filled, strict=True):
+    first = next(iter(found))
+    width = found[first].shape[1]
+    for clip_id, array in found.items():
         if array.shape[1] != width:
             raise UserError(
-                f"{folder}/{clip_id}.h5: {array.shape[1]} values a step, but {ids[first]} has {width};"
+                f"{folder}/{clip_id}.h5: {array.shape[1]} values a step, but {first} has {width};"
                 f" run `dvc repro {folder.name}`"
             )
-    return Sequences(tuple(ids), tuple(filled), width)
+    nothing = np.zeros((0, width), np.float32)
+    return Sequences(tuple(ids), tuple(found.get(i, nothing) for i in ids), width)
 
 
 def failed_clips(folder: Path) -> set[str]:
@@ -104,16 +104,11 @@ def _features(folder: Path, clip_id: str, dataset: str, max_length: int | None) 
 
 
 def standardisation_of(arrays: Iterable[np.ndarray], width: int) -> Standardisation:
-    """Mean and standard deviation over all rows of all arrays; a feature that does not vary has scale 1."""
-    total, squares, rows = np.zeros(width), np.zeros(width), 0
+    """Return mean and standard deviation over all rows of all arrays; a feature that does not vary has scale 1."""
     arrays = list(arrays)
-    for array in arrays:
-        total += array.sum(axis=0, dtype=np.float64)
-        rows += len(array)
-    mean = total / max(rows, 1)
-    for array in arrays:
-        squares += ((array - mean) ** 2).sum(axis=0)
-    scale = np.sqrt(squares / max(rows, 1))
+    rows = max(sum(map(len, arrays)), 1)
+    mean = sum((array.sum(axis=0, dtype=np.float64) for array in arrays), np.zeros(width)) / rows
+    scale = np.sqrt(sum((((array - mean) ** 2).sum(axis=0) for array in arrays), np.zeros(width)) / rows)
     scale[scale <= 1e-6 * np.abs(mean)] = 1
     return Standardisation(mean.astype(np.float32), scale.astype(np.float32))
 

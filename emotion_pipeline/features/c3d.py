@@ -83,7 +83,8 @@ def c3d_clip(files: Sequence[Path], params: ExtractC3dParams, runtime: RuntimePa
     faces = read_faces(track, network.preprocessing.pixels)
     starts = {k: window_starts(len(faces), k) for k in params.overlaps}
     every = np.unique(np.concatenate([*starts.values(), np.zeros(0, int)]))
-    arrays = {}
+    arrays = {f"overlap_{k}/start": own.astype(np.int32) for k, own in starts.items()}
+    arrays |= {f"overlap_{k}/padded": padded_frames(len(faces), own).astype(np.int32) for k, own in starts.items()}
     for prefix, shown in with_mirrored(faces, params.flipped).items():
         windows = prepared_windows(network, shown, window_frames(len(faces), every), runtime.batch)
         features, scores = describe(network, windows, params.relu)
@@ -91,9 +92,6 @@ def c3d_clip(files: Sequence[Path], params: ExtractC3dParams, runtime: RuntimePa
             rows = np.searchsorted(every, own)
             arrays[f"overlap_{k}/{prefix}features"] = features[rows]
             arrays[f"overlap_{k}/{prefix}scores"] = scores[rows]
-    for k, own in starts.items():
-        arrays[f"overlap_{k}/start"] = own.astype(np.int32)
-        arrays[f"overlap_{k}/padded"] = padded_frames(len(faces), own).astype(np.int32)
     return described_clip(network, track, arrays, params.relu)
 
 

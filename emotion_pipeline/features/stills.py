@@ -42,9 +42,8 @@ class Stills:
     def of(cls, pictures: Iterable[tuple[str, bytes, int]]) -> "Stills":
         """Return pictures that are given one by one: name, encoded picture, class."""
         rows = list(pictures)
-        return cls(
-            tuple(row[0] for row in rows), tuple(row[1] for row in rows), np.array([row[2] for row in rows], int)
-        )
+        names, encoded, labels = zip(*rows, strict=True) if rows else ((), (), ())
+        return cls(names, encoded, np.array(labels, int))
 
     def part(self, rows: Int[np.ndarray, " k"]) -> "Stills":
         """Return some of the pictures."""
@@ -52,7 +51,7 @@ class Stills:
 
 
 def read_stills(source: Path, parts: Sequence[str]) -> Stills:
-    """Return some parts (`Training`, `PublicTest`, `PrivateTest`) of FER2013, of either layout; perhaps no picture at all.
+    """Return some parts (`Training`, `PublicTest`, `PrivateTest`) of FER2013, of either layout; perhaps no picture.
 
     `fer2013.csv` (emotion, pixels, Usage), or a folder `<part>/<class>/<file>`. Raises UserError for a file or a
     folder that is neither.

@@ -44,7 +44,8 @@ def train_vgg(
     `finetune.accuracy_rows`) into `out`.
     """
     weights = _weights_file(published, params.weights)
-    stills, faces = _stills(params), _faces(ingest, track, params)
+    stills, clips = _stills(params), _labelled_tracks(ingest, track) if params.images == "clips" else {}
+    faces = {name: stills_of_tracks(tracks, params.frames_per_clip) for name, tracks in clips.items()}
     shown = {name: _hashes(part) + part.labels.tolist() for name, part in (stills | faces).items()}
 
     def make(path: Path, checkpoint: Path) -> None:
@@ -77,14 +78,6 @@ def _stills(params: FinetuneVggParams) -> dict[str, Stills]:
     if film_frames.names:
         parts["film_frames"] = film_frames
     return parts
-
-
-def _faces(ingest: Path, track: Path, params: FinetuneVggParams) -> dict[str, Stills]:
-    """With `images: clips`, faces of the labelled clips: those of train, and those of val, held out."""
-    if params.images != "clips":
-        return {}
-    parts = zip(("train", "val"), _labelled_tracks(ingest, track), strict=True)
-    return {name: stills_of_tracks(tracks, params.frames_per_clip) for name, tracks in parts}
 
 
 def _hashes(stills: Stills) -> list[str]:
@@ -128,7 +121,7 @@ def train_c3d(
 ) -> dict[Path, str]:
     """Fine-tune C3D, as `train_vgg`."""
     weights = _weights_file(published, params.weights)
-    train, val = _labelled_tracks(ingest, track)
+    train, val = _labelled_tracks(ingest, track).values()
     trained_on = [[(input_sha256(path), label) for path, label in part.items()] for part in (train, val)]
 
     def make(path: Path, checkpoint: Path) -> None:
@@ -148,16 +141,16 @@ def _made_once(key: str, model: Path, out: Path, make: Callable[[Path, Path], No
     return {model: key}
 
 
-def _labelled_tracks(ingest: Path, track: Path) -> tuple[dict[Path, int], dict[Path, int]]:
-    """Track file -> class, of train and of val, sorted; clips that failed have no file and are left out."""
+def _labelled_tracks(ingest: Path, track: Path) -> dict[str, dict[Path, int]]:
+    """Return track file -> class of train and of val, sorted; clips that failed have no file and are left out."""
     clips = read_manifest(ingest / "clips.csv")
-    parts: list[dict[Path, int]] = []
+    parts = {}
     for split in ("train", "val"):
         files = {track / f"{clip_id}.h5": label for clip_id, label in sorted(labels_of(clips, [split]).items())}
-        parts.append({path: label for path, label in files.items() if path.is_file()})
-        if not parts[-1]:
+        parts[split] = {path: label for path, label in files.items() if path.is_file()}
+        if not parts[split]:
             raise UserError(f"{track}: no labelled clip of {split} is here; see {track}/failures.csv")
-    return parts[0], parts[1]
+    return parts
 
 
 def _weights_file(published: Path, name: str | None) -> Path | None:
@@ -170,12 +163,6 @@ def _weights_file(published: Path, name: str | None) -> Path | None:
 
 
 def _key(stage: str, trained_on: object, weights: Path | None, params: FinetuneVggParams | FinetuneC3dParams) -> str:
-    return digest(
-        {
-            "stage": stage,
-            "trained_on": trained_on,
-            "weights": file_sha256(weights) if weights else None,
-            "params": params.model_dump(mode="json"),
-            "code": code_fingerprint(finetune.__name__),
-        }
-    )
+    made_from = {"trained_on": trained_on, "weights": file_sha256(weights) if weights else None}
+    by = {"params": params.model_dump(mode="json"), "code": code_fingerprint(finetune.__name__)}
+    return digest({"stage": stage} | made_from | by)
