@@ -55,7 +55,7 @@ def read_manifest(path: Path) -> list[Clip]:
 
 
 def labels_of(clips: Iterable[Clip], splits: Iterable[str] = ("train", "val")) -> dict[str, int]:
-    """Class index by clip id, for the labelled clips of some splits.
+    """Return the class index by clip id, for the labelled clips of some splits.
 
     Without an argument these are the labels that may choose something: those of the test split stay out.
     """

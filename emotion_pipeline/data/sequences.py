@@ -146,14 +146,14 @@ Labelled = tuple[Int[np.ndarray, " _"], Int[np.ndarray, " _"]]
 
 
 def both(first: Labelled, second: Labelled) -> Labelled:
-    """The clips of both."""
+    """Return the clips of both."""
     return np.concatenate([first[0], second[0]]), np.concatenate([first[1], second[1]])
 
 
 def labelled_rows(
     clips: Iterable[Clip], split: Literal["train", "val"], clip_ids: Sequence[str], present: Bool[np.ndarray, " n"]
 ) -> Labelled:
-    """Rows of `clip_ids` whose clip is of that split, has a label and the modality; and their class indices.
+    """Return rows of `clip_ids` whose clip is of that split and has a label and the modality, and their classes.
 
     Raises UserError where there is no such clip, or the training clips are all of one class.
     """

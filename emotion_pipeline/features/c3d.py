@@ -56,22 +56,22 @@ class C3D(FaceNetwork):
 
 
 def window_starts(frames: int, overlap: int) -> Int[np.ndarray, " w"]:
-    """First frames of a sequence's windows of 16: 0, step, 2 step ... while inside it, with step = 16 - overlap."""
+    """Return the first frames of windows of 16: 0, step, 2 step ... inside the sequence, with step = 16 - overlap."""
     return np.arange(0, frames, WINDOW - overlap)
 
 
 def window_frames(frames: int, starts: Int[np.ndarray, " w"]) -> Int[np.ndarray, "w 16"]:
-    """Frame numbers of windows. Beyond its end the sequence goes on from its beginning: it is padded by itself."""
+    """Return frame numbers of windows. Beyond its end the sequence goes on from its beginning (padded by itself)."""
     return (starts[:, None] + np.arange(WINDOW)) % max(frames, 1)
 
 
 def padded_frames(frames: int, starts: Int[np.ndarray, " w"]) -> Int[np.ndarray, " w"]:
-    """How many of each window's 16 frames lie beyond the end of the sequence."""
+    """Return how many of each window's 16 frames lie beyond the end of the sequence."""
     return np.maximum(starts + WINDOW - frames, 0)
 
 
 def c3d_clip(files: Sequence[Path], params: ExtractC3dParams, runtime: RuntimeParams) -> Artifact:
-    """fc7 and scores of every window of a clip, one group per overlap k.
+    """Return fc7 and scores of every window of a clip, one group per overlap k.
 
     `overlap_<k>/features` (w, d), `/scores` (w, 7), `/start` (w,) as positions in the face sequence, `/padded` (w,).
     With `params.flipped` also `overlap_<k>/flipped/features` and `/scores`, of the mirrored faces. A window of several
@@ -98,7 +98,7 @@ def c3d_clip(files: Sequence[Path], params: ExtractC3dParams, runtime: RuntimePa
 def prepared_windows(
     network: FaceNetwork, faces: UInt8[np.ndarray, "t p p 3"], windows: Int[np.ndarray, "w 16"], batch: int
 ) -> Iterator[Float[Tensor, "b 3 16 p p"]]:
-    """The network's input for windows of frame numbers, `batch` of them at a time; each frame is converted once."""
+    """Yield the network's input for windows of frame numbers, `batch` at a time; each frame is converted once."""
     device = next(network.parameters()).device
     last = np.zeros(len(faces), int)  # window that needs a frame last
     last[windows] = np.arange(len(windows))[:, None]

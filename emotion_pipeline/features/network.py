@@ -50,7 +50,7 @@ class FaceNetwork(nn.Module):
 
 
 def start_at_random(network: FaceNetwork) -> None:
-    """He initialisation for rectifiers (arXiv:1502.01852, Eq. 10); the last layer near zero: no class is preferred."""
+    """Start with He's initialisation for ReLU (arXiv:1502.01852, Eq. 10), the last layer near 0 (all classes alike)."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.Conv3d | nn.Linear):
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
@@ -82,7 +82,7 @@ def normalise_on(network: FaceNetwork, inputs: Float[Tensor, "b 3 *t h w"]) -> N
 
 
 def prepare(faces: UInt8[Tensor, "b *t h w 3"], how: Preprocessing) -> Float[Tensor, "b 3 *t h w"]:
-    """RGB pictures (or windows of them) as the network's input, in channels-last memory."""
+    """Return RGB pictures (or windows of them) as the network's input, in channels-last memory."""
     mean = torch.tensor(how.mean, device=faces.device)
     values = faces.flip(-1) if how.order == "BGR" else faces
     if how.grey:
@@ -93,7 +93,7 @@ def prepare(faces: UInt8[Tensor, "b *t h w 3"], how: Preprocessing) -> Float[Ten
 def prepared(
     network: FaceNetwork, batches: Iterable[UInt8[np.ndarray, "b *t h w 3"]]
 ) -> Iterator[Float[Tensor, "b 3 *t h w"]]:
-    """The network's input of each batch, where the network is."""
+    """Yield the network's input of each batch, where the network is."""
     device = next(network.parameters()).device
     for batch in batches:
         yield prepare(torch.from_numpy(batch).to(device), network.preprocessing)
@@ -103,7 +103,7 @@ def prepared(
 def describe(
     network: FaceNetwork, inputs: Iterable[Float[Tensor, "b 3 *t h w"]], relu: bool
 ) -> tuple[Float[np.ndarray, "n d"], Float[np.ndarray, "n k"]]:
-    """Descriptor and softmax scores of all faces (or windows), in their order; inputs lie where the network is."""
+    """Return descriptor and softmax scores of all faces (or windows) in order; inputs lie where the network is."""
     features = [np.zeros((0, getattr(network, network.descriptor).out_features), np.float32)]
     scores = [np.zeros((0, network.classes), np.float32)]
     for batch in inputs:

@@ -96,7 +96,7 @@ def _of_csv(path: Path, parts: Sequence[str]) -> Iterator[tuple[str, bytes, int]
 
 
 def _pixels(text: str) -> UInt8[np.ndarray, " n"]:
-    """The numbers from 0 to 255 in a text; none where it holds anything else."""
+    """Return the numbers from 0 to 255 in a text; none where it holds anything else."""
     words = text.split()
     good = all(word.isdecimal() and int(word) < 256 for word in words)
     return np.array(words if good else [], np.uint8)
@@ -159,7 +159,7 @@ def hold_out(stills: Stills, share: float, rng: Generator) -> tuple[Stills, Stil
 def batches(
     stills: Stills, batch: int, pixels: int, jitter: JitterParams = NONE, rng: Generator | None = None
 ) -> Iterator[tuple[UInt8[np.ndarray, "b p p 3"], Int[np.ndarray, " b"]]]:
-    """All pictures as (p, p) RGB with their classes: in order and unchanged, or with `rng` shuffled and jittered."""
+    """Yield all pictures as (p, p) RGB with their classes: in order and unchanged; with `rng` shuffled and jittered."""
     order = np.arange(len(stills.labels)) if rng is None else rng.permutation(len(stills.labels))
     for rows in np.split(order, range(batch, len(order), batch)):
         pictures = [_decode(stills, int(row)) for row in rows]
@@ -170,7 +170,7 @@ def batches(
 def warped(
     picture: UInt8[np.ndarray, "h w 3"], pixels: int, change: Float[np.ndarray, "2 2"]
 ) -> UInt8[np.ndarray, "p p 3"]:
-    """The picture resized to `pixels` square and turned about its centre by the linear map `change`, bilinear."""
+    """Return the picture resized to `pixels` square and turned about its centre by the linear map `change`, bilinear."""
     if max(picture.shape[:2]) > pixels:
         picture = cv2.resize(picture, (pixels, pixels), interpolation=cv2.INTER_AREA)
     height, width = picture.shape[:2]

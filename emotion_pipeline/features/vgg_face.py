@@ -53,7 +53,7 @@ class VGGFace(FaceNetwork):
 
 
 def vgg_clip(files: Sequence[Path], params: ExtractVggParams, runtime: RuntimeParams) -> Artifact:
-    """fc6 and scores of every face of a clip: `features` (t, d), `scores` (t, 7), `frame` (t,) as in the track.
+    """Return fc6 and scores of a clip's faces: `features` (t, d), `scores` (t, 7), `frame` (t,) as in the track.
 
     With `params.flipped` the same of the mirrored faces: `flipped/features`, `flipped/scores`.
     `files`: the clip's face sequence, the network. Without a face all have length 0.

@@ -28,7 +28,7 @@ WINDOWS: dict[str, Callable[[int, int, Generator], Starts]] = {
 
 
 def window_weights(s: Float[np.ndarray, " w"], temperature: float) -> Float[np.ndarray, " w"]:
-    """Equation 1: w_j = exp(-s_j / T), normalised to sum to 1 over the windows of one video.
+    """Return the weights of equation 1: w_j = exp(-s_j / T), normalised to sum to 1 over the windows of one video.
 
     The paper calls s "the score". For the equation to favour the best-scoring windows, as the text says, s must fall
     as the score rises: s is the negative logarithm of the probability that the network gives the true class. So
@@ -45,7 +45,7 @@ def window_weights(s: Float[np.ndarray, " w"], temperature: float) -> Float[np.n
 
 
 def temperature_of(params: FinetuneC3dParams, epoch: int) -> float | None:
-    """T of equation 1 in an epoch, counted from 0; None where all windows count alike.
+    """Return T of equation 1 in an epoch, counted from 0; None where all windows count alike.
 
     It falls from the first weighted epoch on. Multiple-instance learning by the maximum is the limit T = 0.
     """
@@ -58,7 +58,7 @@ def temperature_of(params: FinetuneC3dParams, epoch: int) -> float | None:
 
 
 def frame_counts(tracks: Mapping[Path, int], split: str) -> dict[Path, int]:
-    """Length of the face sequence of each track file, sorted; those without a face are left out.
+    """Return the length of the face sequence of each track file, sorted; those without a face are left out.
 
     Raises UserError where none has a face.
     """
@@ -78,7 +78,7 @@ def window_batches(
     flip: bool,
     rng: Generator,
 ) -> Iterator[tuple[UInt8[np.ndarray, "b 16 h w 3"], list[Path], Float[np.ndarray, " b"]]]:
-    """Every window once: its faces (half of them mirrored if `flip`), its track and its weight.
+    """Yield every window once: its faces (half of them mirrored if `flip`), its track and its weight.
 
     Shuffled within `CLIPS_AT_ONCE` clips drawn at random, so that `read` decodes each clip once.
     """

@@ -58,7 +58,7 @@ def seed_torch(seed: int) -> None:
 
 
 def adamw(model: nn.Module, decayed: Sequence[str], learning_rate: float, weight_decay: float) -> torch.optim.AdamW:
-    """AdamW with weight decay on the weights (not the biases) of the modules named in `decayed` only."""
+    """Return AdamW with weight decay on the weights (not the biases) of the modules named in `decayed` only."""
     shrinking = [
         p for name in decayed for key, p in model.get_submodule(name).named_parameters() if key.endswith("weight")
     ]
