@@ -18,8 +18,9 @@ from emotion_pipeline.data.manifest import Clip, read_manifest, write_manifest
 from emotion_pipeline.data.scores import read_scores, seed_folder
 from emotion_pipeline.datasets.ingest import leave_out
 from emotion_pipeline.emotions import EMOTIONS
-from emotion_pipeline.features.extract import vgg_work
-from emotion_pipeline.features.train import train_vgg
+from emotion_pipeline.features.extract import per_clip
+from emotion_pipeline.features.train import Paths, train_vgg
+from emotion_pipeline.features.vgg_face import vgg_clip
 from emotion_pipeline.metrics import accuracy, bootstrap_interval, predicted_labels
 from emotion_pipeline.params import Params, load_params
 from emotion_pipeline.run.perclip import run_per_clip
@@ -38,10 +39,10 @@ def answers(clips: Sequence[Clip], changes: dict[str, object], folder: Path, par
     (folder / "ingest/failures.csv").write_bytes((DATA / "ingest/failures.csv").read_bytes())
     network, extracted = folder / "data/models/finetune_vgg.safetensors", folder / "data/extract_vgg"
     tuning = params.finetune_vgg.model_copy(update=changes)
-    train_vgg(
-        folder / "ingest", DATA / "track", PUBLISHED, network, folder / "data/finetune_vgg", tuning, params.runtime
-    )
-    run_per_clip(vgg_work(folder / "ingest", DATA / "track", network, extracted, params.extract_vgg, params.runtime))
+    ingest, runtime = folder / "ingest", params.runtime
+    paths = Paths(ingest, DATA / "track", PUBLISHED, network, folder / "data/finetune_vgg")
+    train_vgg(paths, tuning, runtime)
+    run_per_clip(per_clip(vgg_clip, ingest, DATA / "track", network, extracted, params.extract_vgg, runtime))
     lstm, seed = params.train_temporal["vgg_lstm"].model_copy(update={"refit": False}), params.training.seeds[0]
     train_temporal("vgg_lstm", clips, extracted, lstm, [seed], folder / "lstm", folder, params.runtime.device)
     table = read_scores(seed_folder(folder / "lstm", seed) / "scores.h5")

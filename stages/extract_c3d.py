@@ -3,7 +3,8 @@
 import sys
 from pathlib import Path
 
-from emotion_pipeline.features.extract import c3d_work
+from emotion_pipeline.features.c3d import c3d_clip
+from emotion_pipeline.features.extract import per_clip
 from emotion_pipeline.params import Params, RuntimeParams
 from emotion_pipeline.run.clipwork import ClipWork
 from emotion_pipeline.run.perclip import run_clip_stage
@@ -13,7 +14,7 @@ def work(
     name: Path, ingest: Path, track: Path, network: Path, out: Path, params: Params, runtime: RuntimeParams
 ) -> ClipWork:
     """Aligned faces and the fine-tuned network -> features per window."""
-    return c3d_work(ingest, track, network, out, params.extract_c3d[name.name], runtime)
+    return per_clip(c3d_clip, ingest, track, network, out, params.extract_c3d[name.name], runtime)
 
 
 if __name__ == "__main__":

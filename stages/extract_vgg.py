@@ -3,7 +3,8 @@
 import sys
 from pathlib import Path
 
-from emotion_pipeline.features.extract import vgg_work
+from emotion_pipeline.features.extract import per_clip
+from emotion_pipeline.features.vgg_face import vgg_clip
 from emotion_pipeline.params import Params, RuntimeParams
 from emotion_pipeline.run.clipwork import ClipWork
 from emotion_pipeline.run.perclip import run_clip_stage
@@ -11,7 +12,7 @@ from emotion_pipeline.run.perclip import run_clip_stage
 
 def work(ingest: Path, track: Path, network: Path, out: Path, params: Params, runtime: RuntimeParams) -> ClipWork:
     """Aligned faces and the fine-tuned network -> features per frame."""
-    return vgg_work(ingest, track, network, out, params.extract_vgg, runtime)
+    return per_clip(vgg_clip, ingest, track, network, out, params.extract_vgg, runtime)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from emotion_pipeline.features.train import train_c3d
+from emotion_pipeline.features.train import Paths, train_c3d
 from emotion_pipeline.params import FinetuneC3dParams, RuntimeParams
 from emotion_pipeline.run.keys import note_outputs
 from emotion_pipeline.run.stage import run_stage
@@ -20,7 +20,7 @@ def main(
     runtime: RuntimeParams,
 ) -> None:
     """Face sequences of the labelled clips -> the network, history.csv."""
-    keys = train_c3d(ingest, track, published, model, out, params[name.name], runtime)
+    keys = train_c3d(Paths(ingest, track, published, model, out), params[name.name], runtime)
     note_outputs([out, model], train_c3d.__module__, keys)
 
 

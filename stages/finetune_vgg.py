@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from emotion_pipeline.features.train import train_vgg
+from emotion_pipeline.features.train import Paths, train_vgg
 from emotion_pipeline.params import FinetuneVggParams, RuntimeParams
 from emotion_pipeline.run.keys import note_outputs
 from emotion_pipeline.run.stage import run_stage
@@ -19,7 +19,7 @@ def main(
     runtime: RuntimeParams,
 ) -> None:
     """Still faces, or faces of the labelled clips -> the network, history.csv, accuracy.csv."""
-    keys = train_vgg(ingest, track, published, model, out, params, runtime)
+    keys = train_vgg(Paths(ingest, track, published, model, out), params, runtime)
     note_outputs([out, model], train_vgg.__module__, keys)
 
 

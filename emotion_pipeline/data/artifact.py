@@ -76,7 +76,7 @@ def atomic(path: Path) -> Iterator[Path]:
 
 
 def inside(group: h5py.Group, name: str) -> h5py.Group | h5py.Dataset:
-    """What lies at `name` below a group; unlike `group[name]`, never in another file.
+    """Return what lies at `name` below a group; unlike `group[name]`, never in another file.
 
     Raises LookupError where there is nothing, or a link, or a dataset whose bytes lie elsewhere.
     """
@@ -94,7 +94,7 @@ def inside(group: h5py.Group, name: str) -> h5py.Group | h5py.Dataset:
 
 
 def read_array(path: Path, name: str) -> np.ndarray:
-    """One dataset of an artifact. Raises ClipError (`unreadable`) naming the file where it cannot be had."""
+    """Return one dataset of an artifact. Raises ClipError (`unreadable`) naming the file where it cannot be had."""
     try:
         with h5py.File(path, "r") as file:
             return np.asarray(inside(file, name)[()])
@@ -103,7 +103,7 @@ def read_array(path: Path, name: str) -> np.ndarray:
 
 
 def read_attributes(path: Path) -> dict[str, Value]:
-    """The root attributes of an artifact. Raises ClipError (`unreadable`) naming the file."""
+    """Return the root attributes of an artifact. Raises ClipError (`unreadable`) naming the file."""
     try:
         with h5py.File(path, "r") as file:
             return {k: v.item() if isinstance(v, np.generic) else v for k, v in file.attrs.items()}

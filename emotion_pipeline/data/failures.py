@@ -1,9 +1,9 @@
 """The clips that a stage could not use, each with its reason: `data/<stage>/failures.csv`."""
 
-import csv
 from collections.abc import Mapping
 from pathlib import Path
 
+from emotion_pipeline.data.tables import read_table, write_rows
 from emotion_pipeline.errors import ClipError, UserError
 
 Failures = dict[str, ClipError]
@@ -11,18 +11,14 @@ Failures = dict[str, ClipError]
 
 
 def read_failures(folder: Path) -> Failures:
-    """`failures.csv` of a stage's folder: clip id -> reason and detail."""
-    with open(folder / "failures.csv", newline="", encoding="utf-8") as file:
-        return {row["clip_id"]: ClipError(row["reason"], row["detail"]) for row in csv.DictReader(file)}
+    """Return what `failures.csv` of a stage's folder lists."""
+    return {row["clip_id"]: ClipError(row["reason"], row["detail"]) for row in read_table(folder / "failures.csv")}
 
 
 def write_failures(folder: Path, failures: Mapping[str, ClipError]) -> None:
     """Write `failures.csv` (clip_id, reason, detail), sorted by clip id."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / "failures.csv", "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["clip_id", "reason", "detail"])
-        writer.writerows([c, failures[c].reason, failures[c].detail] for c in sorted(failures))
+    rows = [(clip_id, error.reason, error.detail) for clip_id, error in sorted(failures.items())]
+    write_rows(folder / "failures.csv", [("clip_id", "reason", "detail"), *rows])
 
 
 def require_few_failures(stage: str, out: Path, clips: int, failures: Failures, limit: float) -> None:

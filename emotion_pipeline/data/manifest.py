@@ -6,6 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+from pydantic import TypeAdapter
+
+from emotion_pipeline.data.tables import read_table
 from emotion_pipeline.emotions import EMOTIONS
 
 SPLITS = ("train", "val", "test")
@@ -33,6 +36,10 @@ class Clip:
     sha256: str = ""
 
 
+CLIPS = TypeAdapter(list[Clip])
+"""Turns the texts of a csv file into clips."""
+
+
 def write_manifest(path: Path, clips: Iterable[Clip]) -> None:
     """Write the clips to a csv file, sorted by clip id."""
     with open(path, "w", newline="", encoding="utf-8") as file:
@@ -43,30 +50,12 @@ def write_manifest(path: Path, clips: Iterable[Clip]) -> None:
 
 
 def read_manifest(path: Path) -> list[Clip]:
-    """Read `clips.csv` as written by `write_manifest`."""
-    with open(path, newline="", encoding="utf-8") as file:
-        return [_clip(row) for row in csv.DictReader(file)]
-
-
-def _clip(row: dict[str, str]) -> Clip:
-    return Clip(
-        clip_id=row["clip_id"],
-        path=row["path"],
-        split=row["split"],
-        label=row["label"],
-        subject=row["subject"],
-        frames=int(row["frames"]),
-        fps=float(row["fps"]),
-        width=int(row["width"]),
-        height=int(row["height"]),
-        seconds=float(row["seconds"]),
-        has_audio=row["has_audio"] == "1",
-        sha256=row["sha256"],
-    )
+    """Return the clips that `write_manifest` wrote. Raises a ValueError where a value is not of its field's type."""
+    return CLIPS.validate_python(read_table(path))
 
 
 def labels_of(clips: Iterable[Clip], splits: Iterable[str] = ("train", "val")) -> dict[str, int]:
-    """Class index by clip id, for the labelled clips of some splits.
+    """Return the class index by clip id, for the labelled clips of some splits.
 
     Without an argument these are the labels that may choose something: those of the test split stay out.
     """

@@ -105,9 +105,8 @@ def _packets(container: InputContainer, video: av.VideoStream, path: Path) -> It
     if frames < video.frames or frames == 0:
         raise ClipError("truncated", f"{path.name}: {frames} of {video.frames} pictures are in the file")
     length = (container.duration or 0) / av.time_base
-    announced = (
-        length + min(container.start_time or 0, 0) / av.time_base
-    )  # Matroska counts from 0, even if a packet is earlier
+    early = min(container.start_time or 0, 0) / av.time_base  # Matroska counts from 0, even if a packet is earlier
+    announced = length + early
     if announced - end > min(ENDS_EARLY_SECONDS, max(SHORTEST_PART, length * ENDS_EARLY_PART)):
         raise ClipError("truncated", f"{path.name}: ends after {end:.2f} of {announced:.2f} seconds")
 

@@ -31,7 +31,7 @@ REFIT = "train_val"
 
 
 def seed_folder(model: Path, seed: int) -> Path:
-    """Where a model or fusion that was trained with this seed is, below its folder."""
+    """Return where a model or fusion that was trained with this seed is, below its folder."""
     return model / f"seed_{seed}"
 
 
@@ -62,7 +62,7 @@ def read_scores(path: Path) -> ScoreTable:
 
 
 def rows_of(table: ScoreTable, clip_ids: Sequence[str]) -> np.ndarray:
-    """Row numbers of some clips. Raises KeyError naming the first clip that the table lacks."""
+    """Return row numbers of some clips. Raises KeyError naming the first clip that the table lacks."""
     row = {clip_id: i for i, clip_id in enumerate(table.clip_ids)}
     return np.array([row[clip_id] for clip_id in clip_ids], dtype=np.intp)
 

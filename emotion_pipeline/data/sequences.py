@@ -1,5 +1,6 @@
 """Features of a folder of per-clip files, joined with clips by clip id -> padded batches with lengths."""
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,19 +53,19 @@ def load_sequences(
     that are not finite or of another width than those of the first clip.
     """
     failed, ids = failed_clips(folder), sorted(clip_ids)
-    arrays = [None if i in failed else _features(folder, i, dataset, max_length) for i in ids]
-    first = next((i for i, a in enumerate(arrays) if a is not None), None)
-    if first is None:
+    found = {i: _features(folder, i, dataset, max_length) for i in ids if i not in failed}
+    if not found:
         raise UserError(f"{folder}: none of the {len(ids)} clips has features; see {folder}/failures.csv")
-    width = arrays[first].shape[1]  # type: ignore[union-attr]
-    filled = [np.zeros((0, width), np.float32) if a is None else a for a in arrays]
-    for clip_id, array in zip(ids, filled, strict=True):
+    first = next(iter(found))
+    width = found[first].shape[1]
+    for clip_id, array in found.items():
         if array.shape[1] != width:
             raise UserError(
-                f"{folder}/{clip_id}.h5: {array.shape[1]} values a step, but {ids[first]} has {width};"
+                f"{folder}/{clip_id}.h5: {array.shape[1]} values a step, but {first} has {width};"
                 f" run `dvc repro {folder.name}`"
             )
-    return Sequences(tuple(ids), tuple(filled), width)
+    nothing = np.zeros((0, width), np.float32)
+    return Sequences(tuple(ids), tuple(found.get(i, nothing) for i in ids), width)
 
 
 def failed_clips(folder: Path) -> set[str]:
@@ -72,20 +73,19 @@ def failed_clips(folder: Path) -> set[str]:
     return set(read_failures(folder)) if (folder / "failures.csv").exists() else set()
 
 
+def datasets_of(folder: Path) -> list[str]:
+    """Return the names of the datasets in the first file of the folder, sorted; none where there is no file."""
+    names: list[str] = []
+    for path in sorted(folder.glob("*.h5"))[:1]:
+        with h5py.File(path, "r") as file:
+            file.visit(names.append)
+    return names
+
+
 def overlaps_of(folder: Path) -> tuple[int, ...]:
-    """The window overlaps for which the first file of the folder has features."""
-    for path in sorted(folder.glob("*.h5")):
-        with h5py.File(path, "r") as file:
-            return tuple(sorted(int(k.removeprefix("overlap_")) for k in file if k.startswith("overlap_")))
-    return ()
-
-
-def has_dataset(folder: Path, name: str) -> bool:
-    """Whether the first file of the folder has a dataset of this name."""
-    for path in sorted(folder.glob("*.h5")):
-        with h5py.File(path, "r") as file:
-            return name in file
-    return False
+    """Return the window overlaps for which the first file of the folder has features."""
+    names = datasets_of(folder)
+    return tuple(sorted(int(name.removeprefix("overlap_")) for name in names if re.fullmatch(r"overlap_\d+", name)))
 
 
 def _features(folder: Path, clip_id: str, dataset: str, max_length: int | None) -> Float[np.ndarray, "t d"]:
@@ -104,16 +104,11 @@ def _features(folder: Path, clip_id: str, dataset: str, max_length: int | None) 
 
 
 def standardisation_of(arrays: Iterable[np.ndarray], width: int) -> Standardisation:
-    """Mean and standard deviation over all rows of all arrays; a feature that does not vary has scale 1."""
-    total, squares, rows = np.zeros(width), np.zeros(width), 0
+    """Return mean and standard deviation over all rows of all arrays; a feature that does not vary has scale 1."""
     arrays = list(arrays)
-    for array in arrays:
-        total += array.sum(axis=0, dtype=np.float64)
-        rows += len(array)
-    mean = total / max(rows, 1)
-    for array in arrays:
-        squares += ((array - mean) ** 2).sum(axis=0)
-    scale = np.sqrt(squares / max(rows, 1))
+    rows = max(sum(map(len, arrays)), 1)
+    mean = sum((array.sum(axis=0, dtype=np.float64) for array in arrays), np.zeros(width)) / rows
+    scale = np.sqrt(sum((((array - mean) ** 2).sum(axis=0) for array in arrays), np.zeros(width)) / rows)
     scale[scale <= 1e-6 * np.abs(mean)] = 1
     return Standardisation(mean.astype(np.float32), scale.astype(np.float32))
 
@@ -151,14 +146,14 @@ Labelled = tuple[Int[np.ndarray, " _"], Int[np.ndarray, " _"]]
 
 
 def both(first: Labelled, second: Labelled) -> Labelled:
-    """The clips of both."""
+    """Return the clips of both."""
     return np.concatenate([first[0], second[0]]), np.concatenate([first[1], second[1]])
 
 
 def labelled_rows(
     clips: Iterable[Clip], split: Literal["train", "val"], clip_ids: Sequence[str], present: Bool[np.ndarray, " n"]
 ) -> Labelled:
-    """Rows of `clip_ids` whose clip is of that split, has a label and the modality; and their class indices.
+    """Return rows of `clip_ids` whose clip is of that split and has a label and the modality, and their classes.
 
     Raises UserError where there is no such clip, or the training clips are all of one class.
     """

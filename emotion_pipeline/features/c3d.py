@@ -1,7 +1,6 @@
 """The 3D network of section 2.4: C3D as in Sports-1M, and its second fully connected layer for windows of 16 faces."""
 
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -10,18 +9,18 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
-from emotion_pipeline.data.artifact import Artifact, read_attributes
+from emotion_pipeline.data.artifact import Artifact
 from emotion_pipeline.faces.crops import read_faces, with_mirrored
-from emotion_pipeline.features.network import FaceNetwork, describe, prepare, start_at_random
-from emotion_pipeline.features.weights import load_network
+from emotion_pipeline.features.network import FaceNetwork, describe, described_clip, prepare
+from emotion_pipeline.features.weights import loaded
 from emotion_pipeline.params import ExtractC3dParams, RuntimeParams
-from emotion_pipeline.training.device import device_of
-from emotion_pipeline.weights.registry import C3D_INPUT, Preprocessing
+from emotion_pipeline.weights.registry import C3D_INPUT
 
 WINDOW = 16
 """Frames of a window."""
 
-BLOCKS = (("1", 64), ("2", 128), ("3a", 256), ("3b", 256), ("4a", 512), ("4b", 512), ("5a", 512), ("5b", 512))
+
+CONVOLUTIONS = {"1": 64, "2": 128, "3a": 256, "3b": 256, "4a": 512, "4b": 512, "5a": 512, "5b": 512}
 """Name and units of the 3 x 3 x 3 convolutions (Tran et al. 2015, figure 3)."""
 
 
@@ -36,31 +35,16 @@ class C3D(FaceNetwork):
     name = "c3d"
     descriptor = "fc7"
     standard = C3D_INPUT
-
-    def __init__(
-        self,
-        classes: int,
-        width: float = 1.0,
-        dropout: float = 0.0,
-        preprocessing: Preprocessing = C3D_INPUT,
-    ):
-        super().__init__(classes, width, dropout, preprocessing)
-        inputs = 3
-        for name, count in BLOCKS:
-            self.add_module(f"conv{name}", nn.Conv3d(inputs, self.units(count), 3, padding=1))
-            inputs = self.units(count)
-        self.fc6 = nn.Linear(inputs * 4 * 4, self.units(4096))
-        self.fc7 = nn.Linear(self.units(4096), self.units(4096))
-        self.fc8 = nn.Linear(self.units(4096), classes)
-        start_at_random(self)
-        self.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    convolution = nn.Conv3d
+    convolutions = CONVOLUTIONS
+    memory_format = torch.channels_last_3d
 
     def forward(
         self, windows: Float[Tensor, "b 3 16 112 112"], relu: bool = True
     ) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b k"]]:
-        """fc7, after its rectifier or before, and the logits."""
+        """Return fc7, after its ReLU or before, and the logits."""
         x, sides = windows, self.preprocessing.pool5
-        for name, _ in BLOCKS:
+        for name in CONVOLUTIONS:
             x = F.relu(self.get_submodule(f"conv{name}")(x))
             if name == "5b":
                 x = F.max_pool3d(x, 2, padding=(0, 1, 1) if sides == "both_sides" else 0, ceil_mode=True)
@@ -72,22 +56,22 @@ class C3D(FaceNetwork):
 
 
 def window_starts(frames: int, overlap: int) -> Int[np.ndarray, " w"]:
-    """First frames of a sequence's windows of 16: 0, step, 2 step ... while inside it, with step = 16 - overlap."""
+    """Return the first frames of windows of 16: 0, step, 2 step ... inside the sequence, with step = 16 - overlap."""
     return np.arange(0, frames, WINDOW - overlap)
 
 
 def window_frames(frames: int, starts: Int[np.ndarray, " w"]) -> Int[np.ndarray, "w 16"]:
-    """Frame numbers of windows. Beyond its end the sequence goes on from its beginning: it is padded by itself."""
+    """Return frame numbers of windows. Beyond its end the sequence goes on from its beginning (padded by itself)."""
     return (starts[:, None] + np.arange(WINDOW)) % max(frames, 1)
 
 
 def padded_frames(frames: int, starts: Int[np.ndarray, " w"]) -> Int[np.ndarray, " w"]:
-    """How many of each window's 16 frames lie beyond the end of the sequence."""
+    """Return how many of each window's 16 frames lie beyond the end of the sequence."""
     return np.maximum(starts + WINDOW - frames, 0)
 
 
 def c3d_clip(files: Sequence[Path], params: ExtractC3dParams, runtime: RuntimeParams) -> Artifact:
-    """fc7 and scores of every window of a clip, one group per overlap k.
+    """Return fc7 and scores of every window of a clip, one group per overlap k.
 
     `overlap_<k>/features` (w, d), `/scores` (w, 7), `/start` (w,) as positions in the face sequence, `/padded` (w,).
     With `params.flipped` also `overlap_<k>/flipped/features` and `/scores`, of the mirrored faces. A window of several
@@ -95,11 +79,12 @@ def c3d_clip(files: Sequence[Path], params: ExtractC3dParams, runtime: RuntimePa
     have length 0.
     """
     track, weights = files
-    network = _loaded(weights, weights.stat().st_mtime_ns, runtime.device)
+    network = loaded(weights, C3D, runtime.device)
     faces = read_faces(track, network.preprocessing.pixels)
     starts = {k: window_starts(len(faces), k) for k in params.overlaps}
     every = np.unique(np.concatenate([*starts.values(), np.zeros(0, int)]))
-    arrays = {}
+    arrays = {f"overlap_{k}/start": own.astype(np.int32) for k, own in starts.items()}
+    arrays |= {f"overlap_{k}/padded": padded_frames(len(faces), own).astype(np.int32) for k, own in starts.items()}
     for prefix, shown in with_mirrored(faces, params.flipped).items():
         windows = prepared_windows(network, shown, window_frames(len(faces), every), runtime.batch)
         features, scores = describe(network, windows, params.relu)
@@ -107,20 +92,13 @@ def c3d_clip(files: Sequence[Path], params: ExtractC3dParams, runtime: RuntimePa
             rows = np.searchsorted(every, own)
             arrays[f"overlap_{k}/{prefix}features"] = features[rows]
             arrays[f"overlap_{k}/{prefix}scores"] = scores[rows]
-    for k, own in starts.items():
-        arrays[f"overlap_{k}/start"] = own.astype(np.int32)
-        arrays[f"overlap_{k}/padded"] = padded_frames(len(faces), own).astype(np.int32)
-    return Artifact(
-        arrays,
-        {"layer": network.descriptor, "relu": params.relu, "width": network.width},
-        absent=str(read_attributes(track).get("absent", "")),
-    )
+    return described_clip(network, track, arrays, params.relu)
 
 
 def prepared_windows(
     network: FaceNetwork, faces: UInt8[np.ndarray, "t p p 3"], windows: Int[np.ndarray, "w 16"], batch: int
 ) -> Iterator[Float[Tensor, "b 3 16 p p"]]:
-    """The network's input for windows of frame numbers, `batch` of them at a time; each frame is converted once."""
+    """Yield the network's input for windows of frame numbers, `batch` at a time; each frame is converted once."""
     device = next(network.parameters()).device
     last = np.zeros(len(faces), int)  # window that needs a frame last
     last[windows] = np.arange(len(windows))[:, None]
@@ -132,8 +110,3 @@ def prepared_windows(
         inputs = torch.stack([torch.stack([ready[frame] for frame in window], dim=1) for window in some.tolist()])
         yield inputs.contiguous(memory_format=torch.channels_last_3d)
         ready = {frame: image for frame, image in ready.items() if last[frame] >= first + batch}
-
-
-@lru_cache(maxsize=1)
-def _loaded(path: Path, _changed: int, device: str) -> C3D:
-    return load_network(path, C3D).to(device_of(device))

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
+from itertools import starmap
 from pathlib import Path
 from typing import NamedTuple
 
@@ -54,7 +55,7 @@ class Batch(NamedTuple):
 
     faces: UInt8[np.ndarray, "b *t h w 3"]
     labels: Int[np.ndarray, " b"]
-    weights: Float[np.ndarray, " b"]
+    weights: Float[np.ndarray, " b"] | float = 1.0
 
 
 def finetune_vgg(
@@ -75,19 +76,17 @@ def finetune_vgg(
 
     def train_batches(epoch: int) -> Iterator[Batch]:
         rng = np.random.default_rng([params.seed, epoch])
-        for faces, labels in batches(train, params.batch_images, pixels, params.jitter, rng):
-            yield Batch(faces, labels, np.ones(len(labels)))
+        return starmap(Batch, batches(train, params.batch_images, pixels, params.jitter, rng))
 
     def held_out_batches() -> Iterator[Batch]:
-        for faces, labels in batches(held_out, params.batch_images, pixels):
-            yield Batch(faces, labels, np.ones(len(labels)))
+        return starmap(Batch, batches(held_out, params.batch_images, pixels))
 
     history = _fit(network, params, runtime, weights, checkpoint, _mean_of_items, train_batches, held_out_batches)
     return network, history
 
 
 def starting_vgg(params: FinetuneVggParams, weights: Path | None) -> VGGFace:
-    """VGG-Face before its fine-tuning. Raises UserError as `weights.starting_network`."""
+    """Return VGG-Face before its fine-tuning. Raises UserError as `weights.starting_network`."""
     seed_torch(params.seed)
     network = starting_network(VGGFace, params.width, params.dropout, weights, params.pixels)
     network.preprocessing = replace(network.preprocessing, grey=params.grey or network.preprocessing.grey)
@@ -97,7 +96,7 @@ def starting_vgg(params: FinetuneVggParams, weights: Path | None) -> VGGFace:
 def accuracy_rows(
     network: VGGFace, parts: Mapping[str, Stills], runtime: RuntimeParams
 ) -> list[Sequence[str | int | float]]:
-    """A header, then per part of the pictures: its name, their number, accuracy, UAR, and the recall of each class."""
+    """Return a header, then per part of the pictures: name, number, accuracy, UAR, and the recall of each class."""
     rows: list[Sequence[str | int | float]] = [("part", "n", "accuracy", "uar", *EMOTIONS)]
     network.to(device_of(runtime.device)).eval()
     for name, part in sorted(parts.items()):
@@ -151,7 +150,7 @@ def finetune_c3d(
     def val_batches() -> Iterator[Batch]:
         for path, n in val_frames.items():
             faces = read(path)[window_frames(n, window_starts(n, params.overlap))]
-            yield Batch(faces, np.full(len(faces), val[path]), np.ones(len(faces)))
+            yield Batch(faces, np.full(len(faces), val[path]))
 
     history = _fit(network, params, runtime, weights, checkpoint, _mean_of_windows, train_batches, val_batches)
     return network, history
@@ -161,7 +160,7 @@ def finetune_c3d(
 def negative_log_scores(
     network: FaceNetwork, windows: UInt8[np.ndarray, "w t h w2 3"], label: int
 ) -> Float[np.ndarray, " w"]:
-    """s of equation 1 for each window of a video of class `label`; the network is left in its mode."""
+    """Return s of equation 1 for each window of a video of class `label`; the network is left in its mode."""
     training = network.training
     network.eval()
     logits = _logits(network, windows, AT_ONCE)
@@ -191,7 +190,7 @@ def _fit(
         if not network.training:
             return validate(logits, labels)
         _set_rate(optimizer, params.learning_rate * LR_SCHEDULES[params.lr_schedule](epoch / params.epochs))
-        weights = torch.from_numpy(batch.weights).to(logits)
+        weights = torch.as_tensor(batch.weights).to(logits)
         loss = (weights * F.cross_entropy(logits, labels, reduction="none")).mean()
         return Step(loss, len(labels), (logits.argmax(1) == labels).sum())
 
@@ -203,19 +202,19 @@ def _shorten_gradients(network: nn.Module, *_: object) -> None:
 
 
 def _set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """The learning rate of the next step: `rate`, less in the warm-up. A checkpoint keeps the number of steps."""
+    """Set the learning rate of the next step: `rate`, less in the warm-up. A checkpoint keeps the number of steps."""
     for group in optimizer.param_groups:
         group["steps"] = group.get("steps", 0) + 1
         group["lr"] = rate * min(1.0, group["steps"] / WARM_UP)
 
 
 def _mean_of_items(logits: Float[Tensor, "b k"], labels: Int[Tensor, " b"]) -> Step:
-    """Each item of the batch by itself."""
+    """Return the mean loss of the items of a batch, and how many are right."""
     return Step(F.cross_entropy(logits, labels), len(labels), (logits.argmax(1) == labels).sum())
 
 
 def _mean_of_windows(logits: Float[Tensor, "b k"], labels: Int[Tensor, " b"]) -> Step:
-    """The batch as the windows of one clip, whose score is the mean of theirs."""
+    """Return the loss of one clip, whose windows are the batch: its score is the mean of theirs."""
     scores = logits.softmax(dim=1).mean(dim=0)
     return Step(-scores[labels[0]].clamp_min(1e-12).log(), 1, (scores.argmax() == labels[0]).long())
 

@@ -1,38 +1,56 @@
 """What the two face networks have in common: their input, their start, and how they are run over many faces."""
 
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
+from emotion_pipeline.data.artifact import Artifact, Value, read_attributes
 from emotion_pipeline.weights.registry import Preprocessing
 
 
 class FaceNetwork(nn.Module):
-    """A network that ends in fc6, fc7, fc8 and gives a descriptor and logits.
+    """A network of 3 x 3 (x 3) convolutions, fc6, fc7 and fc8 that gives a descriptor and logits.
 
     `width` multiplies the number of units of every layer but fc8. In training a share `dropout` of the last
-    layer's inputs is dropped (section 2.3).
+    layer's inputs is dropped (section 2.3). It starts at random, drawn from torch's generator.
     """
 
     name: str
     descriptor: str  # the layer that describes
     standard: Preprocessing  # as the published weights expect it
+    convolution: type[nn.Conv2d] | type[nn.Conv3d]
+    convolutions: Mapping[str, int]  # units at width 1 by name
+    memory_format: torch.memory_format
 
-    def __init__(self, classes: int, width: float, dropout: float, preprocessing: Preprocessing):
+    def __init__(
+        self, classes: int, width: float = 1.0, dropout: float = 0.0, preprocessing: Preprocessing | None = None
+    ):
         super().__init__()
-        self.classes, self.width, self.preprocessing = classes, width, preprocessing
+        self.classes, self.width, self.preprocessing = classes, width, preprocessing or self.standard
         self.dropout = nn.Dropout(dropout)
+        inputs, hidden = 3, self.units(4096)
+        side = math.ceil(self.preprocessing.pixels / 32)  # of the last map: five poolings halve it
+        for name, count in self.convolutions.items():
+            self.add_module(f"conv{name}", self.convolution(inputs, self.units(count), 3, padding=1))
+            inputs = self.units(count)
+        self.fc6 = nn.Linear(inputs * side * side, hidden)
+        self.fc7 = nn.Linear(hidden, hidden)
+        self.fc8 = nn.Linear(hidden, classes)
+        start_at_random(self)
+        self.to(memory_format=self.memory_format)  # type: ignore[call-overload]
 
     def units(self, count: int) -> int:
-        """Units of a layer that has `count` at width 1."""
+        """Return the units of a layer that has `count` at width 1."""
         return max(1, round(count * self.width))
 
 
 def start_at_random(network: FaceNetwork) -> None:
-    """He initialisation for rectifiers (arXiv:1502.01852, Eq. 10); the last layer near zero: no class is preferred."""
+    """Start with He's initialisation for ReLU (arXiv:1502.01852, Eq. 10), the last layer near 0 (all classes alike)."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.Conv3d | nn.Linear):
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
@@ -64,7 +82,7 @@ def normalise_on(network: FaceNetwork, inputs: Float[Tensor, "b 3 *t h w"]) -> N
 
 
 def prepare(faces: UInt8[Tensor, "b *t h w 3"], how: Preprocessing) -> Float[Tensor, "b 3 *t h w"]:
-    """RGB pictures (or windows of them) as the network's input, in channels-last memory."""
+    """Return RGB pictures (or windows of them) as the network's input, in channels-last memory."""
     mean = torch.tensor(how.mean, device=faces.device)
     values = faces.flip(-1) if how.order == "BGR" else faces
     if how.grey:
@@ -75,7 +93,7 @@ def prepare(faces: UInt8[Tensor, "b *t h w 3"], how: Preprocessing) -> Float[Ten
 def prepared(
     network: FaceNetwork, batches: Iterable[UInt8[np.ndarray, "b *t h w 3"]]
 ) -> Iterator[Float[Tensor, "b 3 *t h w"]]:
-    """The network's input of each batch, where the network is."""
+    """Yield the network's input of each batch, where the network is."""
     device = next(network.parameters()).device
     for batch in batches:
         yield prepare(torch.from_numpy(batch).to(device), network.preprocessing)
@@ -85,7 +103,7 @@ def prepared(
 def describe(
     network: FaceNetwork, inputs: Iterable[Float[Tensor, "b 3 *t h w"]], relu: bool
 ) -> tuple[Float[np.ndarray, "n d"], Float[np.ndarray, "n k"]]:
-    """Descriptor and softmax scores of all faces (or windows), in their order; inputs lie where the network is."""
+    """Return descriptor and softmax scores of all faces (or windows) in order; inputs lie where the network is."""
     features = [np.zeros((0, getattr(network, network.descriptor).out_features), np.float32)]
     scores = [np.zeros((0, network.classes), np.float32)]
     for batch in inputs:
@@ -93,3 +111,9 @@ def describe(
         features.append(described.cpu().numpy())
         scores.append(logits.softmax(dim=1).cpu().numpy())
     return np.concatenate(features), np.concatenate(scores)
+
+
+def described_clip(network: FaceNetwork, track: Path, arrays: Mapping[str, np.ndarray], relu: bool) -> Artifact:
+    """Return the artifact of a clip's descriptors: absent where the clip's face sequence `track` is."""
+    attributes: dict[str, Value] = {"layer": network.descriptor, "relu": relu, "width": network.width}
+    return Artifact(arrays, attributes, absent=str(read_attributes(track).get("absent", "")))

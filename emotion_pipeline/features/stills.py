@@ -1,6 +1,6 @@
 """Pictures of faces for fine-tuning the 2D network, section 2.3: read, held out, jittered, batched."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import tee
 from pathlib import Path
@@ -39,93 +39,90 @@ class Stills:
     encoded: tuple[bytes, ...]
     labels: Int[np.ndarray, " n"]
 
+    @classmethod
+    def of(cls, pictures: Iterable[tuple[str, bytes, int]]) -> "Stills":
+        """Return pictures that are given one by one: name, encoded picture, class."""
+        rows = list(pictures)
+        names, encoded, labels = zip(*rows, strict=True) if rows else ((), (), ())
+        return cls(names, encoded, np.array(labels, int))
+
     def part(self, rows: Int[np.ndarray, " k"]) -> "Stills":
-        """Some of the pictures."""
+        """Return some of the pictures."""
         return Stills(tuple(self.names[i] for i in rows), tuple(self.encoded[i] for i in rows), self.labels[rows])
 
 
 def read_stills(source: Path, parts: Sequence[str]) -> Stills:
-    """Some parts (`Training`, `PublicTest`, `PrivateTest`) of FER2013, of either layout; perhaps no picture at all.
+    """Return some parts (`Training`, `PublicTest`, `PrivateTest`) of FER2013, of either layout; perhaps no picture.
 
     `fer2013.csv` (emotion, pixels, Usage), or a folder `<part>/<class>/<file>`. Raises UserError for a file or a
     folder that is neither.
     """
     if source.suffix == ".csv":
-        return _read_csv(source, parts)
+        return Stills.of(_of_csv(source, parts))
     if not source.is_dir():
         raise UserError(f"{source}: no such folder or csv file; set finetune_vgg.stills to FER2013")
-    return _joined([read_classes(source / part) for part in parts])
+    return Stills.of(still for part in parts for still in _of_folder(source / part))
 
 
 def read_classes(folder: Path) -> Stills:
-    """The pictures `<folder>/<class>/<file>`, classes in any case (one part of FER2013, or SFEW).
+    """Return the pictures `<folder>/<class>/<file>`, classes in any case (one part of FER2013, or SFEW).
 
     Raises UserError for a class that is not one of the seven.
     """
-    names, encoded, labels = [], [], []
+    return Stills.of(_of_folder(folder))
+
+
+def _of_folder(folder: Path) -> Iterator[tuple[str, bytes, int]]:
     for path in sorted(folder.glob("*/*")):
         label = path.parent.name.lower()
         if label not in EMOTIONS:
             raise UserError(f"{path.parent}: expected a folder named as one of {', '.join(EMOTIONS)}")
-        names.append(str(path))
-        encoded.append(path.read_bytes())
-        labels.append(EMOTIONS.index(label))
-    return Stills(tuple(names), tuple(encoded), np.array(labels, int))
+        yield str(path), path.read_bytes(), EMOTIONS.index(label)
 
 
-def _read_csv(path: Path, parts: Sequence[str]) -> Stills:
+def _of_csv(path: Path, parts: Sequence[str]) -> Iterator[tuple[str, bytes, int]]:
     try:
         table = pd.read_csv(path, usecols=["emotion", "pixels", "Usage"])
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: not FER2013's csv file (emotion, pixels, Usage): {error}") from error
-    names, encoded, labels = [], [], []
     for row in table[table["Usage"].isin(list(parts))].itertuples():
-        name = f"{path}, line {row.Index + 2}"
-        pixels = _pixels(str(row.pixels))
+        name, pixels = f"{path}, line {row.Index + 2}", _pixels(str(row.pixels))
         if pixels.size != CSV_SIDE**2 or row.emotion not in range(len(CSV_EMOTIONS)):
             raise UserError(
                 f"{name}: expected an emotion from 0 to 6 and {CSV_SIDE**2} pixels from 0 to 255, found emotion"
                 f" {row.emotion} and {pixels.size} such pixels; get the file again"
             )
-        names.append(name)
-        encoded.append(cv2.imencode(".png", pixels.reshape(CSV_SIDE, CSV_SIDE))[1].tobytes())
-        labels.append(EMOTIONS.index(CSV_EMOTIONS[row.emotion]))
-    return Stills(tuple(names), tuple(encoded), np.array(labels, int))
+        picture = cv2.imencode(".png", pixels.reshape(CSV_SIDE, CSV_SIDE))[1].tobytes()
+        yield name, picture, EMOTIONS.index(CSV_EMOTIONS[row.emotion])
 
 
 def _pixels(text: str) -> UInt8[np.ndarray, " n"]:
-    """The numbers from 0 to 255 in a text; none where it holds anything else."""
+    """Return the numbers from 0 to 255 in a text; none where it holds anything else."""
     words = text.split()
     good = all(word.isdecimal() and int(word) < 256 for word in words)
     return np.array(words if good else [], np.uint8)
 
 
-def _joined(parts: Sequence[Stills]) -> Stills:
-    return Stills(
-        tuple(name for part in parts for name in part.names),
-        tuple(picture for part in parts for picture in part.encoded),
-        np.concatenate([np.zeros(0, int), *(part.labels for part in parts)]),
-    )
-
-
 def aligned(stills: Stills, margin: float) -> tuple[Stills, int]:
-    """The pictures with their faces detected and aligned as those of the clips are (section 2.3).
+    """Return the pictures with their faces aligned as those of the clips (section 2.3), and how many faces were found.
 
     A still of FER2013 is 48 x 48 and filled by the face: it is enlarged to 224 x 224 and its border is repeated around
-    it, so that the detector sees a whole face. Where it finds none, the enlarged picture is taken as it is. Returns the
-    pictures, and in how many a face was found.
+    it, so that the detector sees a whole face. Where it finds none, the enlarged picture is taken as it is.
     """
-    framed, again = tee(_framed(_decode(stills, row)) for row in range(len(stills.labels)))
-    best = (hog_boxes(picture)[:1] for picture in framed)
-    seen, pictures = tee(zip(again, best, strict=True))
+    framed = (_framed(_decode(stills, row)) for row in range(len(stills.labels)))
+    seen, again = tee((picture, hog_boxes(picture)[:1]) for picture in framed)
     encoded, found = [], 0
-    for (picture, boxes), landmarks in zip(pictures, dlib_68(seen, *files_of("dlib_68")), strict=True):
+    for (picture, boxes), landmarks in zip(again, dlib_68(seen, *files_of("dlib_68")), strict=True):
         face = picture[FRAME:-FRAME, FRAME:-FRAME]
         if len(boxes):
             face = warp_face(picture, landmarks[0], margin, "replicate")
             found += 1
-        encoded.append(cv2.imencode(".jpg", face[..., ::-1], JPEG)[1].tobytes())
+        encoded.append(_as_jpeg(face))
     return replace(stills, encoded=tuple(encoded)), found
+
+
+def _as_jpeg(face: UInt8[np.ndarray, "p p 3"]) -> bytes:
+    return cv2.imencode(".jpg", face[..., ::-1], JPEG)[1].tobytes()
 
 
 def _framed(picture: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "g g 3"]:
@@ -134,19 +131,20 @@ def _framed(picture: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "g g 3"]:
 
 
 def stills_of_tracks(tracks: Mapping[Path, int], per_clip: int) -> Stills:
-    """At most `per_clip` faces of each track file, evenly spaced over it, with the class of its clip."""
-    names, encoded, labels = [], [], []
-    for track in sorted(tracks):
-        faces = read_faces(track)
-        for row in np.unique(np.linspace(0, len(faces) - 1, per_clip).round().astype(int)) if len(faces) else ():
-            names.append(f"{track}, face {row}")
-            encoded.append(cv2.imencode(".jpg", faces[row][..., ::-1], JPEG)[1].tobytes())
-            labels.append(tracks[track])
-    if not names:
+    """Return at most `per_clip` faces of each track file, evenly spaced over it, with the class of its clip."""
+    stills = Stills.of(still for track in sorted(tracks) for still in _of_track(track, tracks[track], per_clip))
+    if not stills.names:
         raise UserError(
             f"finetune_vgg: no face in any of {len(tracks)} labelled clips; see failures.csv of stage track"
         )
-    return Stills(tuple(names), tuple(encoded), np.array(labels))
+    return stills
+
+
+def _of_track(track: Path, label: int, per_clip: int) -> Iterator[tuple[str, bytes, int]]:
+    faces = read_faces(track)
+    rows = np.linspace(0, len(faces) - 1, per_clip if len(faces) else 0).round().astype(int)
+    for row in np.unique(rows):
+        yield f"{track}, face {row}", _as_jpeg(faces[row]), label
 
 
 def hold_out(stills: Stills, share: float, rng: Generator) -> tuple[Stills, Stills]:
@@ -162,7 +160,7 @@ def hold_out(stills: Stills, share: float, rng: Generator) -> tuple[Stills, Stil
 def batches(
     stills: Stills, batch: int, pixels: int, jitter: JitterParams = NONE, rng: Generator | None = None
 ) -> Iterator[tuple[UInt8[np.ndarray, "b p p 3"], Int[np.ndarray, " b"]]]:
-    """All pictures as (p, p) RGB with their classes: in order and unchanged, or with `rng` shuffled and jittered."""
+    """Yield all pictures as (p, p) RGB with their classes: in order and unchanged; with `rng` shuffled and jittered."""
     order = np.arange(len(stills.labels)) if rng is None else rng.permutation(len(stills.labels))
     for rows in np.split(order, range(batch, len(order), batch)):
         pictures = [_decode(stills, int(row)) for row in rows]
@@ -173,7 +171,7 @@ def batches(
 def warped(
     picture: UInt8[np.ndarray, "h w 3"], pixels: int, change: Float[np.ndarray, "2 2"]
 ) -> UInt8[np.ndarray, "p p 3"]:
-    """The picture resized to `pixels` square and turned about its centre by the linear map `change`, bilinear."""
+    """Return the picture, `pixels` square, turned about its centre by the linear map `change`, bilinear."""
     if max(picture.shape[:2]) > pixels:
         picture = cv2.resize(picture, (pixels, pixels), interpolation=cv2.INTER_AREA)
     height, width = picture.shape[:2]

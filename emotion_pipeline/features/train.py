@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -29,22 +30,24 @@ AT_ONCE = 200
 """Stills that one process aligns before it takes the next."""
 
 
-def train_vgg(
-    ingest: Path,
-    track: Path,
-    published: Path,
-    model: Path,
-    out: Path,
-    params: FinetuneVggParams,
-    runtime: RuntimeParams,
-) -> dict[Path, str]:
+class Paths(NamedTuple):
+    """Folders of manifest, sequences and published weights; file of the network, folder of its training's tables."""
+
+    ingest: Path
+    track: Path
+    published: Path
+    model: Path
+    out: Path
+
+
+def train_vgg(paths: Paths, params: FinetuneVggParams, runtime: RuntimeParams) -> dict[Path, str]:
     """Fine-tune VGG-Face, or take it from the store where everything that it is trained on is the same; return its key.
 
-    `published` is the folder of published weights. Writes the network to `model`, `history.csv` and `accuracy.csv` (see
-    `finetune.accuracy_rows`) into `out`.
+    The tables are `history.csv` and `accuracy.csv` (see `finetune.accuracy_rows`).
     """
-    weights = _weights_file(published, params.weights)
-    stills, faces = _stills(params), _faces(ingest, track, params)
+    weights = _weights_file(paths.published, params.weights)
+    stills, clips = _stills(params), _labelled_tracks(paths) if params.images == "clips" else {}
+    faces = {name: stills_of_tracks(tracks, params.frames_per_clip) for name, tracks in clips.items()}
     shown = {name: _hashes(part) + part.labels.tolist() for name, part in (stills | faces).items()}
 
     def make(path: Path, checkpoint: Path) -> None:
@@ -60,11 +63,11 @@ def train_vgg(
         accuracy = finetune.accuracy_rows(network, ready, runtime)
         save_network(path, network, {"history": history_rows(history), "accuracy": accuracy})
 
-    return _made_once(_key("finetune_vgg", shown, weights, params), model, out, make)
+    return _made_once(_key("finetune_vgg", shown, weights, params), paths, make)
 
 
 def _stills(params: FinetuneVggParams) -> dict[str, Stills]:
-    """Pictures whose faces are still to be aligned, by what they are for: `train`, or the name of a test."""
+    """Return pictures whose faces are still to be aligned, by what they are for: `train`, or the name of a test."""
     parts = {}
     if params.images == "stills":
         parts["train"] = read_stills(Path(params.stills), params.train_parts)
@@ -79,20 +82,12 @@ def _stills(params: FinetuneVggParams) -> dict[str, Stills]:
     return parts
 
 
-def _faces(ingest: Path, track: Path, params: FinetuneVggParams) -> dict[str, Stills]:
-    """With `images: clips`, faces of the labelled clips: those of train, and those of val, held out."""
-    if params.images != "clips":
-        return {}
-    parts = zip(("train", "val"), _labelled_tracks(ingest, track), strict=True)
-    return {name: stills_of_tracks(tracks, params.frames_per_clip) for name, tracks in parts}
-
-
 def _hashes(stills: Stills) -> list[str]:
     return [hashlib.sha256(picture).hexdigest() for picture in stills.encoded]
 
 
 def _aligned_once(stills: Stills, margin: float, runtime: RuntimeParams) -> Stills:
-    """`aligned` in parallel, kept in the store part by part: a run that goes on, or another network, starts there."""
+    """Return `aligned` stills, made in parallel and kept in the store part by part: a later run starts there."""
     count, code = len(stills.names), code_fingerprint(aligned.__module__)
     parts = [stills.part(rows) for rows in np.split(np.arange(count), range(AT_ONCE, count, AT_ONCE))]
     keys = [digest({"stills": _hashes(part), "margin": margin, "code": code}) for part in parts]
@@ -117,47 +112,40 @@ def _align_part(key: str, stills: Stills, margin: float) -> None:
     seal(result_path(key))
 
 
-def train_c3d(
-    ingest: Path,
-    track: Path,
-    published: Path,
-    model: Path,
-    out: Path,
-    params: FinetuneC3dParams,
-    runtime: RuntimeParams,
-) -> dict[Path, str]:
-    """Fine-tune C3D, as `train_vgg`."""
-    weights = _weights_file(published, params.weights)
-    train, val = _labelled_tracks(ingest, track)
+def train_c3d(paths: Paths, params: FinetuneC3dParams, runtime: RuntimeParams) -> dict[Path, str]:
+    """Fine-tune C3D, as `train_vgg`; the only table is `history.csv`."""
+    weights = _weights_file(paths.published, params.weights)
+    train, val = _labelled_tracks(paths).values()
     trained_on = [[(input_sha256(path), label) for path, label in part.items()] for part in (train, val)]
 
     def make(path: Path, checkpoint: Path) -> None:
         network, history = finetune.finetune_c3d(train, val, params, runtime, weights, checkpoint)
         save_network(path, network, {"history": history_rows(history)})
 
-    return _made_once(_key("finetune_c3d", trained_on, weights, params), model, out, make)
+    return _made_once(_key("finetune_c3d", trained_on, weights, params), paths, make)
 
 
-def _made_once(key: str, model: Path, out: Path, make: Callable[[Path, Path], None]) -> dict[Path, str]:
-    """Give `model` the network, and write what its file notes of the training as tables into `out`."""
-    trained = made_once(key, model, make, out)
+def _made_once(key: str, paths: Paths, make: Callable[[Path, Path], None]) -> dict[Path, str]:
+    """Write the network, and what its file notes of the training as tables; return its key."""
+    out = paths.out
+    trained = made_once(key, paths.model, make, out)
     shutil.rmtree(out, ignore_errors=True)
-    for name, rows in network_notes(model).items():
+    for name, rows in network_notes(paths.model).items():
         write_rows(out / f"{name}.csv", rows)
     log.info("%s: %s", path_in_data(out), "trained" if trained else "reused, nothing that it is trained on has changed")
-    return {model: key}
+    return {paths.model: key}
 
 
-def _labelled_tracks(ingest: Path, track: Path) -> tuple[dict[Path, int], dict[Path, int]]:
-    """Track file -> class, of train and of val, sorted; clips that failed have no file and are left out."""
-    clips = read_manifest(ingest / "clips.csv")
-    parts: list[dict[Path, int]] = []
+def _labelled_tracks(paths: Paths) -> dict[str, dict[Path, int]]:
+    """Return track file -> class of train and of val, sorted; clips that failed have no file and are left out."""
+    clips = read_manifest(paths.ingest / "clips.csv")
+    parts = {}
     for split in ("train", "val"):
-        files = {track / f"{clip_id}.h5": label for clip_id, label in sorted(labels_of(clips, [split]).items())}
-        parts.append({path: label for path, label in files.items() if path.is_file()})
-        if not parts[-1]:
-            raise UserError(f"{track}: no labelled clip of {split} is here; see {track}/failures.csv")
-    return parts[0], parts[1]
+        files = {paths.track / f"{clip_id}.h5": label for clip_id, label in sorted(labels_of(clips, [split]).items())}
+        parts[split] = {path: label for path, label in files.items() if path.is_file()}
+        if not parts[split]:
+            raise UserError(f"{paths.track}: no labelled clip of {split} is here; see {paths.track}/failures.csv")
+    return parts
 
 
 def _weights_file(published: Path, name: str | None) -> Path | None:
@@ -170,12 +158,6 @@ def _weights_file(published: Path, name: str | None) -> Path | None:
 
 
 def _key(stage: str, trained_on: object, weights: Path | None, params: FinetuneVggParams | FinetuneC3dParams) -> str:
-    return digest(
-        {
-            "stage": stage,
-            "trained_on": trained_on,
-            "weights": file_sha256(weights) if weights else None,
-            "params": params.model_dump(mode="json"),
-            "code": code_fingerprint(finetune.__name__),
-        }
-    )
+    made_from = {"trained_on": trained_on, "weights": file_sha256(weights) if weights else None}
+    by = {"params": params.model_dump(mode="json"), "code": code_fingerprint(finetune.__name__)}
+    return digest({"stage": stage} | made_from | by)

@@ -5,6 +5,7 @@ Everything is read as tensors only; a file can bring no code with it.
 
 from collections.abc import Mapping
 from dataclasses import asdict, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,6 +17,7 @@ from emotion_pipeline.data.models import read_model, write_model
 from emotion_pipeline.emotions import EMOTIONS
 from emotion_pipeline.errors import UserError
 from emotion_pipeline.features.network import FaceNetwork
+from emotion_pipeline.training.device import device_of
 from emotion_pipeline.weights.fetch import check
 from emotion_pipeline.weights.readers import READERS
 from emotion_pipeline.weights.registry import PUBLISHED, Preprocessing
@@ -39,12 +41,12 @@ def starting_network(build: type[N], width: float, dropout: float, file: Path | 
         return build(classes, width, dropout, own)
     if file.suffix == ".safetensors":
         described, tensors = read_own(file, build.name)
-        network = build(classes, width, dropout, described["preprocessing"])
-        load_tensors(network, tensors, file)
+        preprocessing, skip = described["preprocessing"], None
     else:
         preprocessing, tensors = read_published(file, build.name)
-        network = build(classes, width, dropout, preprocessing)
-        load_tensors(network, tensors, file, skip="fc8")
+        skip = "fc8"
+    network = build(classes, width, dropout, preprocessing)
+    load_tensors(network, tensors, file, skip)
     return network
 
 
@@ -136,6 +138,16 @@ def load_network(path: Path, build: type[N]) -> N:
     network = build(described["classes"], described["width"], 0.0, described["preprocessing"])
     load_tensors(network, tensors, path)
     return network.eval()
+
+
+def loaded(path: Path, build: type[N], device: str) -> N:
+    """Return the network of a file of ours where it is to run. The last one stays in memory until its file changes."""
+    return _loaded(path, path.stat().st_mtime_ns, build, device)  # type: ignore[arg-type]
+
+
+@lru_cache(maxsize=1)
+def _loaded(path: Path, _changed: int, build: type[N], device: str) -> N:
+    return load_network(path, build).to(device_of(device))
 
 
 def read_own(path: Path, network: str) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -19,24 +19,16 @@ Starts = Int[np.ndarray, " w"]
 Read = Callable[[Path], UInt8[np.ndarray, "t h w 3"]]
 
 
-def _central(frames: int, overlap: int, rng: Generator) -> Starts:
-    return np.array([max(0, (frames - WINDOW) // 2)])
-
-
-def _random(frames: int, overlap: int, rng: Generator) -> Starts:
-    return rng.integers(0, max(1, frames - WINDOW + 1), size=1)
-
-
-def _all(frames: int, overlap: int, rng: Generator) -> Starts:
-    return window_starts(frames, overlap)
-
-
-WINDOWS = {"central": _central, "random": _random, "all": _all, "weighted": _all, "maximum": _all}
+WINDOWS: dict[str, Callable[[int, int, Generator], Starts]] = {
+    "central": lambda frames, overlap, rng: np.array([max(0, (frames - WINDOW) // 2)]),
+    "random": lambda frames, overlap, rng: rng.integers(0, max(1, frames - WINDOW + 1), size=1),
+    **dict.fromkeys(("all", "weighted", "maximum"), lambda frames, overlap, rng: window_starts(frames, overlap)),
+}
 """Windows of a sequence that one epoch learns from: (frames, overlap, generator) -> starts."""
 
 
 def window_weights(s: Float[np.ndarray, " w"], temperature: float) -> Float[np.ndarray, " w"]:
-    """Equation 1: w_j = exp(-s_j / T), normalised to sum to 1 over the windows of one video.
+    """Return the weights of equation 1: w_j = exp(-s_j / T), normalised to sum to 1 over the windows of one video.
 
     The paper calls s "the score". For the equation to favour the best-scoring windows, as the text says, s must fall
     as the score rises: s is the negative logarithm of the probability that the network gives the true class. So
@@ -53,7 +45,7 @@ def window_weights(s: Float[np.ndarray, " w"], temperature: float) -> Float[np.n
 
 
 def temperature_of(params: FinetuneC3dParams, epoch: int) -> float | None:
-    """T of equation 1 in an epoch, counted from 0; None where all windows count alike.
+    """Return T of equation 1 in an epoch, counted from 0; None where all windows count alike.
 
     It falls from the first weighted epoch on. Multiple-instance learning by the maximum is the limit T = 0.
     """
@@ -66,7 +58,7 @@ def temperature_of(params: FinetuneC3dParams, epoch: int) -> float | None:
 
 
 def frame_counts(tracks: Mapping[Path, int], split: str) -> dict[Path, int]:
-    """Length of the face sequence of each track file, sorted; those without a face are left out.
+    """Return the length of the face sequence of each track file, sorted; those without a face are left out.
 
     Raises UserError where none has a face.
     """
@@ -86,7 +78,7 @@ def window_batches(
     flip: bool,
     rng: Generator,
 ) -> Iterator[tuple[UInt8[np.ndarray, "b 16 h w 3"], list[Path], Float[np.ndarray, " b"]]]:
-    """Every window once: its faces (half of them mirrored if `flip`), its track and its weight.
+    """Yield every window once: its faces (half of them mirrored if `flip`), its track and its weight.
 
     Shuffled within `CLIPS_AT_ONCE` clips drawn at random, so that `read` decodes each clip once.
     """

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Int
 
 from emotion_pipeline.data.manifest import Clip, labels_of
-from emotion_pipeline.data.sequences import Sequences, has_dataset, load_sequences, overlaps_of
+from emotion_pipeline.data.sequences import Sequences, datasets_of, labelled_rows, load_sequences, overlaps_of
 from emotion_pipeline.errors import UserError
 from emotion_pipeline.params import LstmParams, ScoresParams, TemporalParams
 
@@ -45,16 +45,8 @@ def read_examples(
     Raises UserError where there is no such clip, the training clips are all of one class, or the features do not fit
     `params`.
     """
-    labels = labels_of(clips, (split,))
-    read = read_sequences(labels, features, params)
-    rows = np.flatnonzero(read.lengths)
-    classes = np.array([labels[read.clip_ids[i]] for i in rows], dtype=np.int64)
-    least = 2 if split == "train" else 1
-    if len(np.unique(classes)) < least:
-        raise UserError(
-            f"of the {len(labels)} labelled clips of split {split}, {len(rows)} have the modality, of"
-            f" {len(np.unique(classes))} classes; at least {least} needed"
-        )
+    read = read_sequences(labels_of(clips, (split,)), features, params)
+    rows, classes = labelled_rows(clips, split, read.clip_ids, read.lengths > 0)
     mirrored = None
     if isinstance(params, LstmParams) and params.augment_flip:
         mirrored = _mirrored(read.clip_ids, features, params).arrays
@@ -83,7 +75,7 @@ def _dataset(features: Path, params: TemporalParams) -> str:
 
 def _mirrored(clip_ids: Iterable[str], features: Path, params: LstmParams) -> Sequences:
     flipped = _dataset(features, params).removesuffix("features") + "flipped/features"
-    if not has_dataset(features, flipped):
+    if flipped not in datasets_of(features):
         raise UserError(
             f"augment_flip: {features} has no features of mirrored faces; set {_section(params)}.flipped to true"
         )

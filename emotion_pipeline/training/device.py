@@ -6,7 +6,7 @@ from emotion_pipeline.errors import UserError
 
 
 def device_of(name: str) -> torch.device:
-    """The device of `runtime.device`; `auto` is the GPU where there is one."""
+    """Return the device of `runtime.device`; `auto` is the GPU where there is one."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

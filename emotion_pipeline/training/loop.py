@@ -40,6 +40,15 @@ class Epoch:
     val_accuracy: float
 
 
+class Progress(NamedTuple):
+    """How far a training has come: its history, and the rank, number (from 0) and state of its best epoch."""
+
+    history: list[Epoch]
+    best: tuple[float, float]
+    best_epoch: int
+    state: State
+
+
 def seed_torch(seed: int) -> None:
     """Seed torch, and let it use only algorithms that give the same bits again."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with this
@@ -49,7 +58,7 @@ def seed_torch(seed: int) -> None:
 
 
 def adamw(model: nn.Module, decayed: Sequence[str], learning_rate: float, weight_decay: float) -> torch.optim.AdamW:
-    """AdamW with weight decay on the weights (not the biases) of the modules named in `decayed` only."""
+    """Return AdamW with weight decay on the weights (not the biases) of the modules named in `decayed` only."""
     shrinking = [
         p for name in decayed for key, p in model.get_submodule(name).named_parameters() if key.endswith("weight")
     ]
@@ -81,80 +90,69 @@ def fit(
     ends with the bits of an uninterrupted one. A damaged one is named, and not used. The caller removes it.
     Raises UserError where the loss is no number any more.
     """
-    history: list[Epoch] = []
-    best, best_epoch, state = (math.inf, math.inf), 0, _copy(model)
-    if checkpoint and (before := _resume(checkpoint, model, optimizer)):
-        history, best, best_epoch, state = before
-    for epoch in tqdm(range(len(history), epochs), desc="training", unit="epoch", disable=None):
-        if val_batches and epoch - best_epoch > patience:
+    so_far = Progress([], (math.inf, math.inf), 0, _copy(model))
+    if checkpoint:
+        so_far = _resume(checkpoint, model, optimizer) or so_far
+    for epoch in tqdm(range(len(so_far.history), epochs), desc="training", unit="epoch", disable=None):
+        if val_batches and epoch - so_far.best_epoch > patience:
             break
         model.train()
-        train_loss, _ = _pass(train_batches(epoch), lambda b, e=epoch: step(b, e), optimizer)  # type: ignore[misc]
+        train_loss, _ = _pass(train_batches(epoch), epoch, step, optimizer)
         model.eval()
-        val_loss, val_accuracy = math.nan, math.nan
-        if val_batches:
-            with torch.no_grad():
-                val_loss, val_accuracy = _pass(val_batches(), lambda b, e=epoch: step(b, e), None)  # type: ignore[misc]
+        val_loss, val_accuracy = _pass(val_batches(), epoch, step) if val_batches else (math.nan, math.nan)
         if not math.isfinite(train_loss + (val_loss if val_batches else 0)):
             raise UserError(f"epoch {epoch + 1}: the loss is {train_loss} (val {val_loss}); lower learning_rate")
-        history.append(Epoch(epoch + 1, train_loss, val_loss, val_accuracy))
+        so_far.history.append(Epoch(epoch + 1, train_loss, val_loss, val_accuracy))
         rank = (-val_accuracy if by_accuracy else 0.0, val_loss)
-        if not val_batches or rank < best:
-            best, best_epoch, state = rank, epoch, _copy(model)
+        if not val_batches or rank < so_far.best:
+            so_far = Progress(so_far.history, rank, epoch, _copy(model))
         if checkpoint:
-            _save(checkpoint, model, optimizer, history, best, best_epoch, state)
-    model.load_state_dict(state)
+            _save(checkpoint, model, optimizer, so_far)
+    model.load_state_dict(so_far.state)
     model.eval()
-    found = f"best epoch {best_epoch + 1} of {len(history)}, val loss {best[1]:.4f}"
-    log.info("%s", found if val_batches else f"{len(history)} epochs, none on val")
-    return history
+    found = f"best epoch {so_far.best_epoch + 1} of {len(so_far.history)}, val loss {so_far.best[1]:.4f}"
+    log.info("%s", found if val_batches else f"{len(so_far.history)} epochs, none on val")
+    return so_far.history
 
 
 def _pass(
-    batches: Iterable[Batch], step: Callable[[Batch], Step], optimizer: torch.optim.Optimizer | None
+    batches: Iterable[Batch],
+    epoch: int,
+    step: Callable[[Batch, int], Step],
+    optimizer: torch.optim.Optimizer | None = None,
 ) -> tuple[float, float]:
-    """Mean loss and accuracy over the items of all batches; with an optimizer, one update a batch."""
+    """Return mean loss and accuracy over the items of all batches; with an optimizer, make one update a batch."""
     loss: Tensor | float = 0.0
     correct: Tensor | float = 0.0
     items = 0
-    for batch in batches:
-        result = step(batch)
-        if optimizer is not None:
-            optimizer.zero_grad()
-            result.loss.backward()
-            optimizer.step()
-        loss = loss + result.loss.detach().double() * result.n
-        correct = correct + result.correct
-        items += result.n
+    with torch.set_grad_enabled(optimizer is not None):
+        for batch in batches:
+            result = step(batch, epoch)
+            if optimizer is not None:
+                optimizer.zero_grad()
+                result.loss.backward()
+                optimizer.step()
+            loss = loss + result.loss.detach().double() * result.n
+            correct = correct + result.correct
+            items += result.n
     if not items:
         raise UserError("nothing to train on or to validate with: no batches")
     return float(loss) / items, float(correct) / items
 
 
-def _save(
-    checkpoint: Path,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    history: Sequence[Epoch],
-    best: tuple[float, float],
-    best_epoch: int,
-    state: State,
-) -> None:
+def _save(checkpoint: Path, model: nn.Module, optimizer: torch.optim.Optimizer, so_far: Progress) -> None:
     whole = {
         "model": model.state_dict(),
         "optimizer": optimizer.state_dict(),
         "random": torch.get_rng_state(),
         "random_gpu": torch.cuda.get_rng_state_all(),
-        "history": [astuple(row) for row in history],
-        "best": (best, best_epoch, state),
+        "progress": so_far._asdict() | {"history": [astuple(row) for row in so_far.history]},
     }
     with atomic(checkpoint) as temporary:
         torch.save(whole, temporary)
 
 
-def _resume(
-    checkpoint: Path, model: nn.Module, optimizer: torch.optim.Optimizer
-) -> tuple[list[Epoch], tuple[float, float], int, State] | None:
+def _resume(checkpoint: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> Progress | None:
     """Put everything back as `_save` found it; None, and nothing changed, where the file is not there or damaged."""
     if not checkpoint.is_file():
         return None
@@ -168,8 +166,9 @@ def _resume(
     torch.set_rng_state(whole["random"])
     if whole["random_gpu"] and torch.cuda.is_available():
         torch.cuda.set_rng_state_all(whole["random_gpu"])
-    log.info("training goes on after epoch %d (%s)", len(whole["history"]), checkpoint)
-    return [Epoch(*row) for row in whole["history"]], *whole["best"]
+    history = [Epoch(*row) for row in whole["progress"].pop("history")]
+    log.info("training goes on after epoch %d (%s)", len(history), checkpoint)
+    return Progress(history, **whole["progress"])
 
 
 def _copy(model: nn.Module) -> State:

@@ -61,9 +61,8 @@ def network_tensors(network: torch.nn.Module, scaling: Mapping[str, Standardisat
 
 def scaling_tensors(scaling: Mapping[str, Standardisation | None]) -> dict[str, np.ndarray]:
     """Return the tensors of a `Model` that standardise its inputs, by name."""
-    used = {what: by for what, by in scaling.items() if by is not None}
-    means = {f"standardise.{what}.mean": by.mean for what, by in used.items()}
-    return means | {f"standardise.{what}.scale": by.scale for what, by in used.items()}
+    used = [(what, by) for what, by in scaling.items() if by is not None]
+    return {f"standardise.{what}.{part}": getattr(by, part) for what, by in used for part in ("mean", "scale")}
 
 
 def write_trained(path: Path, model: Model) -> None:

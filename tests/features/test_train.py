@@ -15,7 +15,7 @@ import torch
 from emotion_pipeline.emotions import EMOTIONS
 from emotion_pipeline.errors import UserError
 from emotion_pipeline.features import train
-from emotion_pipeline.features.train import train_vgg
+from emotion_pipeline.features.train import Paths, train_vgg
 from emotion_pipeline.features.vgg_face import VGGFace
 from emotion_pipeline.features.weights import load_network, save_network
 
@@ -33,7 +33,7 @@ def folders(make_track, noise, tmp_path, monkeypatch):
     make_track(tmp_path / "track/a.h5", noise(9))
     make_track(tmp_path / "track/b.h5", noise(5))
     model = tmp_path / "data/models/finetune_vgg.safetensors"
-    return tmp_path / "ingest", tmp_path / "track", tmp_path / "weights", model, tmp_path / "data/finetune_vgg"
+    return Paths(tmp_path / "ingest", tmp_path / "track", tmp_path / "weights", model, tmp_path / "data/finetune_vgg")
 
 
 def accuracies(out):
@@ -51,8 +51,8 @@ def test_accuracy_is_measured_on_the_held_out_the_test_and_the_film_pictures(
     folders, short, runtime, stills_folder, tmp_path
 ):
     shutil.copytree(stills_folder / "Training/Happy", tmp_path / "film/Happy")
-    train_vgg(*folders, short, runtime)
-    table = accuracies(folders[-1])
+    train_vgg(folders, short, runtime)
+    table = accuracies(folders.out)
     assert {name: row["n"] for name, row in table.items()} == {"val": "7", "PublicTest": "7", "film_frames": "7"}
     film = table["film_frames"]
     assert film["accuracy"] == film["happy"]
@@ -69,18 +69,18 @@ def test_the_test_part_is_never_learnt_from(folders, short, runtime, stills_fold
             (copy / "PublicTest/Happy").rename(copy / "PublicTest/x")
             (copy / "PublicTest/Sad").rename(copy / "PublicTest/Happy")
             (copy / "PublicTest/x").rename(copy / "PublicTest/Sad")
-        train_vgg(*folders, short.model_copy(update={"stills": str(copy)}), runtime)
-        trained.append(folders[-2].read_bytes())
+        train_vgg(folders, short.model_copy(update={"stills": str(copy)}), runtime)
+        trained.append(folders.model.read_bytes())
     assert trained[0] == trained[1]
 
 
 def test_stills_are_aligned_once_for_any_number_of_trainings(folders, short, runtime, monkeypatch, caplog):
     caplog.set_level(logging.INFO)
-    train_vgg(*folders, short, runtime)
-    first = folders[-2].read_bytes()
+    train_vgg(folders, short, runtime)
+    first = folders.model.read_bytes()
     monkeypatch.setattr(train, "_align_part", lambda *part: 1 / 0)  # a second alignment would need it
-    train_vgg(*folders, short.model_copy(update={"seed": 9}), runtime)
-    assert folders[-2].read_bytes() != first
+    train_vgg(folders, short.model_copy(update={"seed": 9}), runtime)
+    assert folders.model.read_bytes() != first
     assert caplog.text.count("a face found and aligned in 0 of 49 stills") == 2
 
 
@@ -96,8 +96,8 @@ def test_aligned_stills_keep_their_order_and_labels(at_once, vgg_params, runtime
 
 def test_frames_of_the_clips_are_learnt_from_and_those_of_val_held_out(folders, short, runtime):
     changes = {"images": "clips", "frames_per_clip": 4, "stills": "nowhere", "test_part": None}
-    train_vgg(*folders, short.model_copy(update=changes), runtime)
-    assert accuracies(folders[-1])["val"]["n"] == "4"
+    train_vgg(folders, short.model_copy(update=changes), runtime)
+    assert accuracies(folders.out)["val"]["n"] == "4"
 
 
 def test_ready_weights_are_taken_as_they_are(folders, short, runtime, tmp_path):
@@ -106,12 +106,12 @@ def test_ready_weights_are_taken_as_they_are(folders, short, runtime, tmp_path):
     torch.nn.init.normal_(network.fc8.weight)
     (tmp_path / "weights").mkdir()
     save_network(tmp_path / "weights/ours.safetensors", network)
-    train_vgg(*folders, short.model_copy(update={"images": "none", "weights": "ours.safetensors"}), runtime)
-    again = load_network(folders[-2], VGGFace)
+    train_vgg(folders, short.model_copy(update={"images": "none", "weights": "ours.safetensors"}), runtime)
+    again = load_network(folders.model, VGGFace)
     for a, b in zip(network.parameters(), again.parameters(), strict=True):
         assert torch.equal(a, b)
-    assert (folders[-1] / "history.csv").read_text() == "epoch,train_loss,val_loss,val_accuracy\n"
-    assert list(accuracies(folders[-1])) == ["PublicTest"]
+    assert (folders.out / "history.csv").read_text() == "epoch,train_loss,val_loss,val_accuracy\n"
+    assert list(accuracies(folders.out)) == ["PublicTest"]
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_ready_weights_are_taken_as_they_are(folders, short, runtime, tmp_path):
 )
 def test_what_is_not_there_is_named(changes, message, folders, short, runtime):
     with pytest.raises(UserError, match=message):
-        train_vgg(*folders, short.model_copy(update=changes), runtime)
+        train_vgg(folders, short.model_copy(update=changes), runtime)
 
 
 def die_once(key: str, stills: train.Stills, margin: float, mark: Path) -> None:
