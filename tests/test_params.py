@@ -119,7 +119,7 @@ INTENDED = {
     rf"|train_temporal\.\w+\.(hidden|descriptor|layers|bidirectional|dropout|augment_\w+|weight_decay|{TRAINED})"
     rf"|fusion\.\w+\.folds",
     "fer2013": rf"finetune_vgg\.(stills|train_parts|test_part|weights|jitter\..*|lr_schedule|weight_decay|batch_images"
-    rf"|val_fraction|{TRAINED})"
+    rf"|val_fraction|{TRAINED})|fusion\.\w+\.folds"
     rf"|train_temporal\.\w+_b\.(hidden|descriptor|layers|bidirectional|dropout|augment_\w+|weight_decay|{TRAINED})",
     "javanese": r"sample\..*|ingest\.(dataset|root|min_clips|subjects.*)|track\.max_gap_frames|evaluate\.title"
     r"|finetune_vgg\.(images|test_part|learning_rate|epochs)|finetune_c3d\.\w+\.(uniform_epochs|epochs)"
