@@ -19,7 +19,7 @@ from emotion_pipeline.errors import UserError
 from emotion_pipeline.report.sources import KINDS
 from emotion_pipeline.run.disk import dvc_cache
 from emotion_pipeline.run.fingerprint import file_sha256
-from emotion_pipeline.run.keys import read_made_by
+from emotion_pipeline.run.keys import read_noted
 from emotion_pipeline.run.store import recorded_files
 
 
@@ -54,13 +54,10 @@ def _behind(stage: str, lock: Mapping[str, Any], outs: Mapping[Path, str]) -> li
     while waiting:
         name = waiting.pop()
         deps = [Path(dep["path"]) for dep in lock[name].get("deps", [])]
-        before[name] = sorted({writer for out, writer in outs.items() if any(_overlap(dep, out) for dep in deps)})
+        read = [out for out in outs for dep in deps if dep.is_relative_to(out) or out.is_relative_to(dep)]
+        before[name] = sorted({outs[out] for out in read})
         waiting += [writer for writer in before[name] if writer not in before]
     return [*TopologicalSorter(before).static_order()][::-1]
-
-
-def _overlap(a: Path, b: Path) -> bool:
-    return a.is_relative_to(b) or b.is_relative_to(a)
 
 
 def _value(path: Path, number: str) -> Any:
@@ -90,7 +87,7 @@ def _stage(record: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "command": record["cmd"],
         "params": {key: value for file in record.get("params", {}).values() for key, value in file.items()},
-        "made_by": read_made_by(keys_files[0]) if keys_files else {},
+        "made_by": read_noted(keys_files[0], "made_by") if keys_files else {},
         "data": {path: md5 for path, md5 in deps.items() if path not in code},
         "code": code,
         "outs": outs,
@@ -147,7 +144,8 @@ def as_text(result: Mapping[str, Any]) -> str:
         lines += ["", f"{name}: {stage['command'].removeprefix('exec ')}"]
         lines += [_wrapped(f"{key}: {json.dumps(value)}") for key, value in _entries(stage["params"])]
         if stage["made_by"]:
-            lines.append(_wrapped(f"code {stage['made_by']['code'][:16]}; {_versions(stage['made_by']['versions'])}"))
+            code, versions = stage["made_by"]["code"], sorted(stage["made_by"]["versions"].items())
+            lines.append(_wrapped(f"code {code[:16]}; " + ", ".join(f"{n} {v}{_here(n, v)}" for n, v in versions)))
     return "\n".join(lines)
 
 
@@ -161,10 +159,6 @@ def _entries(section: Mapping[str, Any], name: str = "") -> Iterator[tuple[str, 
             yield from _entries(value, f"{name}{key}.")
         else:
             yield f"{name}{key}", value
-
-
-def _versions(versions: Mapping[str, str]) -> str:
-    return ", ".join(f"{name} {made}{_here(name, made)}" for name, made in sorted(versions.items()))
 
 
 def _here(package: str, made: str) -> str:

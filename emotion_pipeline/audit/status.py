@@ -1,6 +1,6 @@
 """The command `status`: what is done, what could be reused, and what a run would compute. Nothing runs."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from emotion_pipeline.audit.stages import Stage
 from emotion_pipeline.data.failures import read_failures
 from emotion_pipeline.params import Params
 from emotion_pipeline.run.clipwork import ClipWork
-from emotion_pipeline.run.keys import keys_file_of, read_keys
+from emotion_pipeline.run.keys import keys_file_of, read_noted
 from emotion_pipeline.run.store import result_path
 
 STATES = (
@@ -73,7 +73,7 @@ def _clip_states(
     `stale` are inputs of all clips that are to be made first; `places` is the second result for the stages before.
     """
     failed, lost = work.without_input()
-    noted = read_keys(keys_file_of(work.out))
+    noted = read_noted(keys_file_of(work.out), "keys")
     listed = read_failures(work.out) if (work.out / "failures.csv").is_file() else {}
     states: dict[str, list[str]] = {state: [] for state in STATES}
     at: dict[str, Path] = {}
@@ -82,7 +82,9 @@ def _clip_states(
         here = [file for file in files if file and file.is_file()]
         if clip_id in failed:
             state = "failed"
-        elif _within(given, stale) or (None in files and clip_id not in lost):
+        elif any(file.is_relative_to(out) for file in given for out in stale) or (
+            None in files and clip_id not in lost
+        ):
             state = "waiting"
         elif len(here) < len(files):
             state = "no input"
@@ -100,13 +102,9 @@ def _result(work: ClipWork, clip_id: str, files: Sequence[Path], noted: Mapping[
     key, own = work.key(clip_id, files), work.out / f"{clip_id}.h5"
     if noted.get(work.noted(clip_id)) == key and own.is_file():
         return "done", own
-    if result_path(key).is_file():
-        return "reusable", result_path(key)
+    if (kept := result_path(key)).is_file():
+        return "reusable", kept
     return "reusable" if key in noted.values() else "to compute", None  # noted: in DVC's cache or a remote
-
-
-def _within(files: Iterable[Path], folders: Iterable[Path]) -> bool:
-    return any(file.is_relative_to(folder) for file in files for folder in folders)
 
 
 def as_table(found: Sequence[Status]) -> str:
@@ -120,9 +118,8 @@ def as_table(found: Sequence[Status]) -> str:
     computed = {status.stage: len(status.clips["to compute"]) for status in found if status.clips}
     runs = [status.stage for status in found if status.clips is None and status.changed]
     clips = ", ".join(f"{count} in {stage}" for stage, count in computed.items() if count) or "none"
-    return "\n".join(
-        [*lines, "", f"Clips to compute now: {clips}.", f"Other stages that run: {', '.join(runs) or 'none'}."]
-    )
+    lines += ["", f"Clips to compute now: {clips}.", f"Other stages that run: {', '.join(runs) or 'none'}."]
+    return "\n".join(lines)
 
 
 def _first_of(names: Sequence[str]) -> str:

@@ -5,8 +5,8 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import h5py
@@ -17,28 +17,35 @@ from emotion_pipeline.data.artifact import inside
 from emotion_pipeline.errors import UserError
 from emotion_pipeline.run.disk import dvc_cache, store_folder
 from emotion_pipeline.run.fingerprint import file_sha256
-from emotion_pipeline.run.keys import read_hashes
+from emotion_pipeline.run.keys import read_noted
 from emotion_pipeline.run.store import recorded_files
 
-READ_BY_MODELS = ("features", "scores", "descriptor")
-"""Datasets in which every value must be finite. (A box that was filled in has no score.)"""
+READ_BY_MODELS = ("features", "scores", "descriptor")  # must be finite (a box that was filled in has no score)
 
 
 @dataclass(frozen=True)
 class Check:
-    """A file of some kind, a function that returns what is wrong with it ("": nothing), and what to do then."""
+    """A file of some kind, its hash as it must be, what is wrong where it has another, and what to do then."""
 
     kind: str
     path: Path
-    problem: Callable[[Path], str]
+    hash_of: Callable[[Path], str]
+    expected: str
+    what: str
     remedy: str
+
+    def problem(self) -> str:
+        """Return what is wrong with the file; empty where nothing is. The values of outputs are read, too."""
+        if self.hash_of(self.path) != self.expected:
+            return self.what
+        return content_problem(self.path) if self.kind == "outputs" else ""
 
 
 def verify() -> tuple[dict[str, int], list[dict[str, str]]]:
     """Return the number of files read by kind, and `path`, `what` and `remedy` of the damaged ones, sorted by path."""
     checks = [*_outputs(), *_noted(), *_store(), *_cache()]
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        problems = pool.map(lambda check: check.problem(check.path), checks)
+        problems = pool.map(Check.problem, checks)
     damaged: dict[Path, dict[str, str]] = {}
     for check, what in zip(checks, problems, strict=True):
         if what:
@@ -55,60 +62,48 @@ def remove(damaged: Iterable[Mapping[str, str]]) -> None:
 
 
 def _outputs() -> Iterator[Check]:
-    """Yield the outputs that are here, to be compared with dvc.lock; the values of HDF5 artifacts are read, too."""
-    cache = dvc_cache()
+    """Yield the outputs that are here, with the MD5 of dvc.lock."""
+    cache, what = dvc_cache(), "its bytes are not those that dvc.lock names: damaged, or changed by hand"
     for stage, record in read_lock().items():
         for out in record.get("outs", []):
             remedy = f"`dvc checkout --force {out['path']}`, or `dvc repro {stage}`"
             for name, md5 in recorded_files(cache, out["path"], out["md5"]).items():
                 if (path := Path(name)).is_file():
-                    yield Check("outputs", path, partial(_output_problem, md5), remedy)
+                    yield Check("outputs", path, md5_of, md5, what, remedy)
 
 
 def _noted() -> Iterator[Check]:
-    """Yield the outputs that are here, to be compared with the SHA-256 that their stage noted."""
+    """Yield the outputs that are here, with the SHA-256 that their stage noted."""
+    what = "its bytes are not those that its stage noted"
     for keys_file in sorted(Path("data/keys").rglob("*.json")):
-        try:
-            noted = read_hashes(keys_file)
-        except UserError:  # a damaged file of keys is an output itself: `_outputs` finds it
-            continue
-        for name, sha256 in sorted(noted.items()):
-            if (path := Path("data") / name).is_file():
-                problem = partial(_unlike, file_sha256, sha256, "its bytes are not those that its stage noted")
-                yield Check("outputs by key", path, problem, f"`dvc checkout --force {path}`")
+        with suppress(UserError):  # a damaged file of keys is an output itself: `_outputs` finds it
+            for name, sha256 in sorted(read_noted(keys_file, "sha256").items()):
+                if (path := Path("data") / name).is_file():
+                    remedy = f"`dvc checkout --force {path}`"
+                    yield Check("outputs by key", path, file_sha256, sha256, what, remedy)
 
 
 def _store() -> Iterator[Check]:
-    """Yield the results in the store, to be compared with the SHA-256 beside them."""
-    for path in sorted((store_folder() / "results").rglob("*")):
-        if path.is_file() and path.suffix != ".sha256" and not path.name.startswith("."):
-            yield Check("store", path, _result_problem, "made again when it is next needed")
+    """Yield the results in the store, with the SHA-256 beside them."""
+    what, remedy = "its bytes do not match its SHA-256, or that is missing", "made again when it is next needed"
+    for path in _files(store_folder() / "results"):
+        if path.suffix != ".sha256":
+            hash_file = path.with_suffix(".sha256")
+            sha256 = hash_file.read_text(encoding="latin-1") if hash_file.is_file() else ""
+            yield Check("store", path, file_sha256, sha256, what, remedy)
 
 
 def _cache() -> Iterator[Check]:
-    """Yield the files of DVC's cache, to be compared with the MD5 in their names."""
+    """Yield the files of DVC's cache, with the MD5 in their names."""
     remedy = "remove this file, then `dvc fetch` gets it from the remote, or `dvc repro` makes it again"
-    for path in sorted((dvc_cache() / "files" / "md5").rglob("*")):
-        if path.is_file() and len(path.parent.name) == 2 and not path.name.startswith("."):
-            md5 = path.parent.name + path.name.removesuffix(".dir")
-            yield Check("DVC's cache", path, partial(_unlike, md5_of, md5, "its bytes do not match its name"), remedy)
+    for path in _files(dvc_cache() / "files" / "md5"):
+        md5 = path.parent.name + path.name.removesuffix(".dir")
+        yield Check("DVC's cache", path, md5_of, md5, "its bytes do not match its name", remedy)
 
 
-def _unlike(hash_of: Callable[[Path], str], expected: str, problem: str, path: Path) -> str:
-    return "" if hash_of(path) == expected else problem
-
-
-def _output_problem(md5: str, path: Path) -> str:
-    what = "its bytes are not those that dvc.lock names: damaged, or changed by hand"
-    return _unlike(md5_of, md5, what, path) or content_problem(path)
-
-
-def _result_problem(path: Path) -> str:
-    try:
-        sha256 = path.with_suffix(".sha256").read_text(encoding="latin-1")
-    except OSError:
-        return "its SHA-256 is not there"
-    return _unlike(file_sha256, sha256, "its bytes do not match its SHA-256", path)
+def _files(folder: Path) -> list[Path]:
+    """Return the files in folders of two characters, without those that are being written."""
+    return [path for path in sorted(folder.glob("??/*")) if path.is_file() and not path.name.startswith(".")]
 
 
 def md5_of(path: Path) -> str:
@@ -118,7 +113,7 @@ def md5_of(path: Path) -> str:
 
 
 def content_problem(path: Path) -> str:
-    """Return what is wrong with the values of an HDF5 artifact; nothing for files of other kinds."""
+    """Return what is wrong with the values of an HDF5 artifact; empty for files of other kinds."""
     if path.suffix != ".h5":
         return ""
     try:

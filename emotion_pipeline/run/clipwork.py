@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -36,40 +36,36 @@ class ClipWork:
 
     @property
     def stage(self) -> str:
-        """The stage's name: that of its folder in `data`."""
+        """Return the stage's name: that of its folder in `data`."""
         return path_in_data(self.out)
 
     @property
     def module(self) -> str:
-        """Where the numbers are made."""
+        """Return the module in which the numbers are made."""
         return self.compute.func.__module__
 
     def noted(self, clip_id: str) -> str:
-        """The name of a clip's result in the file of keys."""
+        """Return the name of a clip's result in the file of keys."""
         return f"{self.stage}/{clip_id}.h5"
 
     @cached_property
     def files(self) -> dict[str, list[Path]]:
-        """Input files by clip id."""
+        """Return the input files by clip id."""
         return {clip.clip_id: list(self.inputs(clip)) for clip in read_manifest(self.ingest / "clips.csv")}
 
     @cached_property
     def _base(self) -> dict[str, Any]:
-        return {
-            "stage": self.stage,
-            "code": code_fingerprint(self.module),
-            "params": self.params.model_dump(mode="json"),
-        }
+        params = self.params.model_dump(mode="json")
+        return {"stage": self.stage, "code": code_fingerprint(self.module), "params": params}
 
     @cached_property
-    def _hashes(self) -> dict[Path, str]:
-        return {}  # a network file is an input of every clip: hashed once
+    def _sha256(self) -> Callable[[Path], str]:
+        return cache(input_sha256)  # a network file is an input of every clip: hashed once
 
     def keys(self, clip_ids: Sequence[str]) -> dict[str, str]:
         """Return the `key` of clips; their input files are read on all cores."""
-        files = list({file for clip_id in clip_ids for file in self.files[clip_id]})
         with ThreadPoolExecutor(self.runtime.processes) as threads:
-            self._hashes.update(zip(files, threads.map(input_sha256, files), strict=True))
+            list(threads.map(self._sha256, {file for clip_id in clip_ids for file in self.files[clip_id]}))
         return {clip_id: self.key(clip_id, self.files[clip_id]) for clip_id in clip_ids}
 
     def key(self, clip_id: str, files: Sequence[Path]) -> str:
@@ -79,11 +75,6 @@ class ClipWork:
         """
         own = {"override": self.overrides[clip_id]} if clip_id in self.overrides else {}
         return digest(self._base | own | {"inputs": [self._sha256(file) for file in files]})
-
-    def _sha256(self, file: Path) -> str:
-        if file not in self._hashes:
-            self._hashes[file] = input_sha256(file)
-        return self._hashes[file]
 
     def without_input(self) -> tuple[Failures, dict[str, Path]]:
         """Return the clips that failed at ingest or in a stage whose files are inputs here; and those that lack a file.

@@ -6,28 +6,19 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 from emotion_pipeline.errors import UserError
 
 STORE_VARIABLE = "EMOTION_PIPELINE_STORE"
-
-STORE_LOCK = Path("locks/store")
-"""Lock file in the store. Runs that use the store hold it together; pruning holds it alone."""
-
-SPARE_BYTES = 256 * 2**20
-"""Room that a run leaves free on each disk for other programs."""
+STORE_LOCK = Path("locks/store")  # in the store: runs that use the store hold it together; pruning holds it alone
+SPARE_BYTES = 256 * 2**20  # a run leaves so much free on each disk for other programs
 
 NO_ROOM = "make room, then run again: what is finished is kept"
 NO_RIGHT = "give this user the right to write there, or set another place"
-ADVICE = {
-    errno.ENOSPC: NO_ROOM,
-    errno.EDQUOT: NO_ROOM,
-    errno.EACCES: NO_RIGHT,
-    errno.EPERM: NO_RIGHT,
-    errno.EROFS: NO_RIGHT,
-}
+ADVICE = dict.fromkeys((errno.ENOSPC, errno.EDQUOT), NO_ROOM)
+ADVICE |= dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), NO_RIGHT)
 
 
 def store_folder() -> Path:
@@ -55,10 +46,8 @@ def require_room(out: Path, written: int = 0) -> None:
             raise UserError(f"{folder}: cannot be written to; {NO_RIGHT}")
         free = shutil.disk_usage(here).free
         if free < SPARE_BYTES + needed:
-            raise UserError(
-                f"{folder}: {free / 2**20:.0f} MiB free on this disk,"
-                f" {(SPARE_BYTES + needed) / 2**20:.0f} MiB needed; {NO_ROOM}"
-            )
+            have, need = (f"{size / 2**20:.0f} MiB" for size in (free, SPARE_BYTES + needed))
+            raise UserError(f"{folder}: {have} free on this disk, {need} needed; {NO_ROOM}")
 
 
 @contextmanager
@@ -71,11 +60,6 @@ def locked(path: Path, how: int, busy: str = "") -> Iterator[None]:
         except BlockingIOError:
             raise UserError(busy) from None
         yield
-
-
-def in_use() -> AbstractContextManager[None]:
-    """Hold the store's lock together with other runs, so that nothing is pruned while results are used or made."""
-    return locked(store_folder() / STORE_LOCK, fcntl.LOCK_SH)
 
 
 def explained(error: BaseException, out: Path) -> str:

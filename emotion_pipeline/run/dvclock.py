@@ -23,8 +23,7 @@ log = logging.getLogger(__name__)
 LOCK = Path("dvc.lock")
 COPY = Path(".dvc/tmp/dvc.lock")
 BROKEN = Path(".dvc/tmp/dvc.lock.broken")
-AT_WORK = Path(".dvc/tmp/lock")
-"""Held by DVC while it writes."""
+AT_WORK = Path(".dvc/tmp/lock")  # held by DVC while it writes
 
 
 def keep_lock() -> None:
@@ -60,7 +59,7 @@ def _is_whole(text: bytes) -> bool:
     if not text.endswith(b"\n"):
         return False
     try:
-        return "stages" in COMPILED_LOCKFILE_SCHEMA(yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
+        return "stages" in COMPILED_LOCKFILE_SCHEMA(yaml.load(text, yaml.CSafeLoader))
     except (yaml.YAMLError, Invalid):
         return False
 

@@ -1,26 +1,23 @@
 """Which code makes a number: the source behind a module, and one hash over it."""
 
 import ast
-import functools
 import hashlib
 import json
 import sys
 from collections.abc import Callable, Iterator
+from functools import cache
 from importlib.metadata import packages_distributions, version
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 
-CARRIES_NUMBERS_UNCHANGED = tuple(
-    f"emotion_pipeline.{name}"
-    for name in ("errors", "params", "run", "data.artifact", "data.failures", "data.manifest", "weights.fetch")
-)
+CARRIERS = ("errors", "params", "run", "data.artifact", "data.failures", "data.manifest", "weights.fetch")
 """Rooms and modules that bring arrays from one place to another: an edit there makes no result out of date."""
 
 
 def carries_unchanged(module: str) -> bool:
-    """Return whether a module is one of `CARRIES_NUMBERS_UNCHANGED`, or lies in such a room."""
-    return module == "emotion_pipeline" or f"{module}.".startswith(tuple(f"{c}." for c in CARRIES_NUMBERS_UNCHANGED))
+    """Return whether a module is one of `CARRIERS`, or lies in such a room."""
+    return module == "emotion_pipeline" or f"{module}.".startswith(tuple(f"emotion_pipeline.{c}." for c in CARRIERS))
 
 
 def source_files(module: str, stop: Callable[[str], bool] = lambda _: False) -> dict[str, Path]:
@@ -41,22 +38,21 @@ def source_files(module: str, stop: Callable[[str], bool] = lambda _: False) -> 
     return dict(sorted(found.items()))
 
 
-@functools.cache
+@cache
 def code_fingerprint(module: str) -> str:
-    """SHA-256 over the code behind `module` and the versions of the libraries that this code imports.
+    """Return a SHA-256 over the code behind `module` and the versions of the libraries that this code imports.
 
     Comments, blank lines, formatting and docstrings do not count.
     """
-    files = source_files(module, carries_unchanged)
-    code = {name: _bare_code(file) for name, file in files.items()}
+    code = {name: _bare_code(file) for name, file in source_files(module, carries_unchanged).items()}
     return digest({"code": code, "versions": library_versions(module)})
 
 
-@functools.cache
+@cache
 def library_versions(module: str) -> dict[str, str]:
-    """Versions of the libraries that the code behind `module` imports, by package."""
-    files = source_files(module, carries_unchanged)
-    libraries = {name.split(".")[0] for file in files.values() for name in _imports(file)}
+    """Return the versions of the libraries that the code behind `module` imports, by package."""
+    files = source_files(module, carries_unchanged).values()
+    libraries = {name.split(".")[0] for file in files for name in _imports(file)}
     known = packages_distributions()
     return {
         package: version(package).split("+")[0]  # 2.13.0+cpu makes the numbers of 2.13.0
@@ -66,12 +62,12 @@ def library_versions(module: str) -> dict[str, str]:
 
 
 def digest(value: object) -> str:
-    """SHA-256 of a JSON-able value, independent of the order of its keys."""
+    """Return the SHA-256 of a JSON-able value, independent of the order of its keys."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes."""
+    """Return the SHA-256 of a file's bytes."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -8,16 +8,13 @@ import functools
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from emotion_pipeline.errors import UserError
 from emotion_pipeline.run.fingerprint import code_fingerprint, file_sha256, library_versions
 
-DATA = "data"
-"""The folder of all stages' outputs."""
-
-MODELS = "models"
-"""The folder in it for trained models: `data/models/<stage>/...`, beside the small `data/<stage>/...`."""
+DATA = "data"  # the folder of all stages' outputs
+MODELS = "models"  # in it, for trained models: `data/models/<stage>/...`, beside the small `data/<stage>/...`
 
 
 def data_folder(path: Path) -> Path | None:
@@ -53,43 +50,18 @@ def note_keys(out: Path, module: str, keys: Mapping[str, str], sha256: Mapping[s
 
 def note_outputs(outs: Sequence[Path], module: str, keys: Mapping[Path, str]) -> None:
     """As `note_keys` for a stage that is not per clip, with the hashes of all files of its outputs, `outs[0]` first."""
-    note_keys(outs[0], module, {path_in_data(path): key for path, key in keys.items()}, hashes_of(*outs))
+    files = [file for out in outs for file in (out, *sorted(out.rglob("*"))) if file.is_file()]
+    sha256 = {path_in_data(file): file_sha256(file) for file in files}
+    note_keys(outs[0], module, {path_in_data(path): key for path, key in keys.items()}, sha256)
 
 
-def hashes_of(*outs: Path) -> dict[str, str]:
-    """Return the SHA-256 of every file of some outputs (files or folders), by path in `data`."""
-    files = [path for out in outs for path in (sorted(out.rglob("*")) if out.is_dir() else [out]) if path.is_file()]
-    return {path_in_data(path): file_sha256(path) for path in files}
-
-
-def keys_in(noted: Any) -> dict[str, str]:
-    """Return the keys in what `note_keys` wrote; none where it is not that."""
-    return dict(noted["keys"]) if isinstance(noted, dict) and "keys" in noted else {}
-
-
-def read_keys(keys_file: Path) -> dict[str, str]:
-    """Return the keys in a file; none where there is no such file. Raises UserError where it is damaged."""
-    return keys_in(_read(keys_file))
-
-
-def read_hashes(keys_file: Path) -> dict[str, str]:
-    """Return the SHA-256 of files by path in `data`; none, or UserError, as `read_keys`."""
-    noted = _read(keys_file)
-    return dict(noted.get("sha256", {})) if isinstance(noted, dict) else {}
-
-
-def read_made_by(keys_file: Path) -> dict[str, Any]:
-    """Return the code and the versions of libraries in a file; nothing, or UserError, as `read_keys`."""
-    noted = _read(keys_file)
-    return dict(noted.get("made_by", {})) if isinstance(noted, dict) else {}
-
-
-def _read(keys_file: Path) -> Any:
+def read_noted(keys_file: Path, part: Literal["keys", "sha256", "made_by"]) -> dict[str, Any]:
+    """Return a part of what `note_keys` wrote; empty where there is no file. Raises UserError for a damaged one."""
     if not keys_file.exists():
         return {}
     try:
-        return json.loads(keys_file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        return dict(json.loads(keys_file.read_text(encoding="utf-8")).get(part, {}))
+    except (OSError, ValueError, AttributeError) as error:
         raise UserError(f"{keys_file}: damaged ({error}); `dvc checkout --force {keys_file}`") from error
 
 
@@ -127,4 +99,4 @@ def _keys_files(path: Path) -> Iterator[Path]:
 
 @functools.lru_cache(maxsize=8)
 def _hashes(keys_file: Path, _changed: int) -> dict[str, str]:
-    return read_hashes(keys_file)
+    return read_noted(keys_file, "sha256")

@@ -20,8 +20,6 @@ from emotion_pipeline.run.workers import run_each
 
 log = logging.getLogger(__name__)
 
-Compute = Callable[[Sequence[Path]], Artifact]
-
 
 def run_clip_stage(work: Callable[..., ClipWork], *arguments: str) -> None:
     """Run a stage of `dvc.yaml` that is per-clip work: `work(*paths, parameters, runtime)` says which."""
@@ -42,15 +40,16 @@ def run_per_clip(work: ClipWork) -> None:
     failures = _failed_before(work)
     keys = work.keys([clip_id for clip_id in sorted(work.files) if clip_id not in failures])
     missing = _not_kept(keys, threads)
-    if missing and fill_from_previous_outputs(out, {keys[clip_id] for clip_id in missing}):
-        missing = _not_kept({c: keys[c] for c in missing}, threads)
-    failures |= _compute_all(work, {c: keys[c] for c in missing})
+    if missing and fill_from_previous_outputs(out, missing.values()):
+        missing = _not_kept(missing, threads)
+    failures |= _compute_all(work, missing)
     done = {clip_id: key for clip_id, key in keys.items() if clip_id not in failures}
     _fill(out, done, failures)
-    sealed = {work.noted(clip_id): sealed_hash(result_path(key)) for clip_id, key in done.items()}
-    failed = {f"{work.stage}/failures.csv": file_sha256(out / "failures.csv")}
-    note_keys(out, work.module, {work.noted(clip_id): key for clip_id, key in done.items()}, sealed | failed)
-    _conclude(work, len(set(missing) - set(failures)), failures)
+    noted = {work.noted(clip_id): key for clip_id, key in done.items()}
+    sha256 = {name: sealed_hash(result_path(key)) for name, key in noted.items()}
+    sha256[f"{work.stage}/failures.csv"] = file_sha256(out / "failures.csv")
+    note_keys(out, work.module, noted, sha256)
+    _conclude(work, len(missing.keys() - failures.keys()), failures)
 
 
 def _failed_before(work: ClipWork) -> Failures:
@@ -63,22 +62,22 @@ def _failed_before(work: ClipWork) -> Failures:
     return failures
 
 
-def _not_kept(keys: Mapping[str, str], threads: int) -> list[str]:
-    """Return the clips whose result is not in the store, or only damaged."""
+def _not_kept(keys: Mapping[str, str], threads: int) -> dict[str, str]:
+    """Return the keys of clips whose result is not in the store, or only damaged."""
     with ThreadPoolExecutor(threads) as pool:
         kept = pool.map(is_valid, map(result_path, keys.values()))
-        return [clip_id for clip_id, whole in zip(keys, kept, strict=True) if not whole]
+        return {clip_id: key for (clip_id, key), whole in zip(keys.items(), kept, strict=True) if not whole}
 
 
 def _compute_all(work: ClipWork, keys: Mapping[str, str]) -> Failures:
-    """Compute the clips of `keys` into the store, in worker processes; returns those that failed."""
+    """Compute the clips of `keys` into the store, in worker processes; return those that failed."""
     arguments = {
         c: (partial(work.compute, **work.overrides.get(c, {})), c, work.files[c], key) for c, key in keys.items()
     }
     return run_each(work.stage, _compute_one, arguments, work.runtime)[1]
 
 
-def _compute_one(compute: Compute, clip_id: str, files: Sequence[Path], key: str) -> None:
+def _compute_one(compute: partial[Artifact], clip_id: str, files: Sequence[Path], key: str) -> None:
     path = result_path(key)
     write_artifact(path, clip_id, compute(files))
     seal(path)
@@ -91,8 +90,7 @@ def _fill(out: Path, done: Mapping[str, str], failures: Failures) -> None:
     listed = dict(failures)
     for clip_id, key in done.items():
         place(result_path(key), out / f"{clip_id}.h5")
-        absent = read_attributes(result_path(key)).get("absent")
-        if absent:
+        if absent := read_attributes(result_path(key)).get("absent"):
             listed[clip_id] = ClipError(*str(absent).split(": ", 1))
     write_failures(out, listed)
 

@@ -6,10 +6,9 @@ from pathlib import Path
 
 from emotion_pipeline.errors import UserError
 from emotion_pipeline.run.disk import STORE_LOCK, STORE_VARIABLE, locked, store_folder
-from emotion_pipeline.run.keys import read_keys
+from emotion_pipeline.run.keys import read_noted
 
-STAYS = {"search", "locks"}
-"""Folders that no keys file names: searches can be gone on with at any time."""
+STAYS = {"search", "locks"}  # folders that no keys file names: searches can be gone on with at any time
 
 
 def prune(*, shared: bool = False) -> tuple[int, int]:
@@ -29,15 +28,12 @@ def prune(*, shared: bool = False) -> tuple[int, int]:
 
 
 def _prune(store: Path) -> tuple[int, int]:
-    used = {key for file in sorted(Path("data/keys").rglob("*.json")) for key in read_keys(file).values()}
-    removed = [0, 0]
+    used = {key for file in Path("data/keys").rglob("*.json") for key in read_noted(file, "keys").values()}
     entries = [path for path in sorted(store.rglob("*")) if path.relative_to(store).parts[0] not in STAYS]
-    for path in entries:
-        if path.is_file() and path.stem not in used:
-            removed[0] += 1
-            removed[1] += path.stat().st_size
-            path.unlink()
+    sizes = {path: path.stat().st_size for path in entries if path.is_file() and path.stem not in used}
+    for path in sizes:
+        path.unlink()
     for folder in reversed(entries):
         if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
-    return removed[0], removed[1]
+    return len(sizes), sum(sizes.values())

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from emotion_pipeline.errors import UserError
 from emotion_pipeline.params import Params, load_params
-from emotion_pipeline.run.disk import explained, in_use, locked, require_room
+from emotion_pipeline.run.disk import STORE_LOCK, explained, locked, require_room, store_folder
 from emotion_pipeline.run.dvclock import keep_lock
 from emotion_pipeline.run.keys import input_sha256
 from emotion_pipeline.run.process import begin, done
@@ -25,11 +25,11 @@ def run_stage(main: Callable[..., None], *arguments: str, section: Callable[[Par
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     paths = [Path(argument) for argument in arguments]
     out = paths[-1]
-    lock = Path(".cache/locks") / "_".join(out.parts)
+    own_lock, store_lock = Path(".cache/locks") / "_".join(out.parts), store_folder() / STORE_LOCK
     busy = f"{out}: another run of this stage is at work here; wait for it, or end it"
     try:
         params = load_params()
-        with locked(lock, fcntl.LOCK_EX | fcntl.LOCK_NB, busy), in_use():
+        with locked(own_lock, fcntl.LOCK_EX | fcntl.LOCK_NB, busy), locked(store_lock, fcntl.LOCK_SH):
             require_room(out)
             keep_lock()
             for table in [path / name for path in paths for name in ("clips.csv", "failures.csv")]:

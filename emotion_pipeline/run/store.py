@@ -5,7 +5,6 @@ without it there is no result.
 """
 
 import fcntl
-import functools
 import hashlib
 import json
 import logging
@@ -22,7 +21,7 @@ import yaml
 from emotion_pipeline.data.artifact import atomic
 from emotion_pipeline.run.disk import dvc_cache, locked, store_folder
 from emotion_pipeline.run.fingerprint import file_sha256
-from emotion_pipeline.run.keys import DATA, keys_file_of, keys_in
+from emotion_pipeline.run.keys import DATA, keys_file_of
 
 log = logging.getLogger(__name__)
 
@@ -49,17 +48,16 @@ def is_valid(path: Path) -> bool:
     hash_file = path.with_suffix(".sha256")
     if not (path.is_file() and hash_file.is_file()):
         return False
-    if file_sha256(path).encode() == hash_file.read_bytes():
-        return True
-    log.warning("%s: damaged (its bytes do not match its SHA-256), made again", path)
-    hash_file.unlink(missing_ok=True)
-    path.unlink(missing_ok=True)
-    return False
+    valid = file_sha256(path).encode() == hash_file.read_bytes()
+    if not valid:
+        log.warning("%s: damaged (its bytes do not match its SHA-256), made again", path)
+        hash_file.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
+    return valid
 
 
 def place(source: Path, target: Path) -> None:
     """Put a file of the store at `target`: a hard link where the file system can, else a copy."""
-    target.parent.mkdir(parents=True, exist_ok=True)
     with atomic(target) as temporary:
         temporary.unlink(missing_ok=True)
         try:
@@ -94,12 +92,12 @@ def fill_from_previous_outputs(out: Path, wanted: Collection[str]) -> int:
     `dvc.lock` names the outputs; what DVC's cache lacks is fetched from the remote, but nothing where no key is wanted.
     """
     outs = _recorded_outs()
-    keys_file = _in_repository(keys_file_of(out)) if outs else ""
+    keys_file = os.path.relpath(keys_file_of(out)) if outs else ""
     if keys_file not in outs:
         return 0
     cache = dvc_cache()
     _fetch_missing(cache, keys_file, [outs[keys_file]])
-    keys = keys_in(_cached_json(cache, outs[keys_file]))
+    keys = (_cached_json(cache, outs[keys_file]) or {}).get("keys", {})
     paths = {f"{DATA}/{path}": key for path, key in keys.items() if key in wanted}
     files: dict[str, str] = {}
     for name, md5 in outs.items():
@@ -117,18 +115,8 @@ def _recorded_outs() -> dict[str, str]:
     stage = os.environ.get("DVC_STAGE")
     if not stage or not lock.is_file():
         return {}
-    record = _stages(lock, lock.stat().st_mtime_ns).get(stage, {})
-    return {out["path"]: out["md5"] for out in record.get("outs", []) if "md5" in out}
-
-
-@functools.lru_cache(maxsize=1)
-def _stages(lock: Path, _changed: int) -> dict[str, Any]:
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    return (yaml.load(lock.read_text(encoding="utf-8"), loader) or {}).get("stages", {})
-
-
-def _in_repository(path: Path) -> str:
-    return os.path.relpath(path).replace(os.sep, "/")
+    stages = (yaml.load(lock.read_bytes(), yaml.CSafeLoader) or {}).get("stages", {})
+    return {out["path"]: out["md5"] for out in stages.get(stage, {}).get("outs", []) if "md5" in out}
 
 
 def recorded_files(cache: Path, name: str, md5: str) -> dict[str, str]:
@@ -157,7 +145,6 @@ def cached_object(cache: Path, md5: str) -> Path:
 
 
 def _cached_json(cache: Path, md5: str) -> Any:
-    """Return a JSON object of DVC's cache; None where it is missing or damaged."""
     try:
         return json.loads(cached_object(cache, md5).read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -12,7 +12,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from math import inf
 from multiprocessing import get_context, resource_tracker
@@ -30,20 +30,11 @@ from emotion_pipeline.run.process import ends_with_parent
 
 T = TypeVar("T")
 
-TRIES = 2
-"""A clip whose worker died (memory, a crash in a decoder) is tried once more."""
-
-SPARE = 2
-"""So many workers may die before their first clip and are replaced; each further death costs the stage a worker."""
-
-START_SECONDS = 600.0
-"""Longest time in which a worker may import what it needs."""
-
-END_SECONDS = 5.0
-"""Longest time in which a worker that is no longer needed may end by itself."""
-
-LOOK_SECONDS = 60.0
-"""Longest time between two looks at the deadlines."""
+TRIES = 2  # a clip whose worker died (memory, a crash in a decoder) is tried once more
+SPARE = 2  # workers that die before their first clip and are replaced; each further death costs the stage a worker
+START_SECONDS = 600.0  # in which a worker must have imported what it needs
+END_SECONDS = 5.0  # in which a worker that is no longer needed may end by itself
+LOOK_SECONDS = 60.0  # longest time between two looks at the deadlines
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OPENCV_FOR_THREADS_NUM")
 """Variables that are 1 in a worker: a sum's last bits depend on the number of threads."""
@@ -63,8 +54,7 @@ class _Worker:
     deadline: float
 
 
-_Workers = dict[Connection, _Worker]
-"""Each worker by the main process's end of its pipe."""
+_Workers = dict[Connection, _Worker]  # by the main process's end of the pipe
 
 
 def run_each(
@@ -78,9 +68,11 @@ def run_each(
     """
     results: dict[str, T] = {}
     failures: Failures = {}
+    workers: _Workers = {}
     todo, died, lost = list(arguments)[::-1], set[str](), 0
     bar = tqdm(total=len(todo), desc=stage, unit="clip", file=sys.stderr, disable=None)
-    with bar, _workers() as workers:
+    with bar, ExitStack() as at_end:
+        at_end.callback(_end, workers)
         while left := len(arguments) - len(results) - len(failures):
             while len(workers) < min(runtime.processes, runtime.processes + SPARE - lost, left):
                 workers |= _started(function)
@@ -102,16 +94,6 @@ def run_each(
             bar.update(len(results) + len(failures) - bar.n)
             bar.set_postfix(failed=len(failures))
     return results, failures
-
-
-@contextmanager
-def _workers() -> Iterator[_Workers]:
-    """Give a record of the workers; end those in it at the end, whatever happens."""
-    workers: _Workers = {}
-    try:
-        yield workers
-    finally:
-        _end(workers)
 
 
 def _started(function: Callable) -> _Workers:
@@ -148,12 +130,11 @@ def _outcome(function: Callable, arguments: bytes) -> bytes:
         return pickle.dumps((function(*pickle.loads(arguments)), None))
     except Exception as error:
         error.add_note(traceback.format_exc())
-        try:
+        with suppress(Exception):
             outcome = pickle.dumps((None, error))
             pickle.loads(outcome)
-        except Exception:
-            return pickle.dumps((None, RuntimeError(traceback.format_exc())))
-        return outcome
+            return outcome
+        return pickle.dumps((None, RuntimeError(traceback.format_exc())))
 
 
 def _hand_out(todo: list[str], arguments: Mapping[str, tuple], workers: _Workers, seconds: float) -> None:

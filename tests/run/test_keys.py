@@ -11,9 +11,7 @@ from emotion_pipeline.run.keys import (
     keys_file_of,
     note_outputs,
     path_in_data,
-    read_hashes,
-    read_keys,
-    read_made_by,
+    read_noted,
 )
 
 MODULE = "emotion_pipeline.metrics"
@@ -55,9 +53,9 @@ def test_the_file_of_keys_names_keys_hashes_and_code_by_the_path_in_data(stage):
     keys_file = keys_file_of(Path("data") / stage)
     assert keys_file == Path.cwd() / f"data/keys/{stage}.json"
     names = [name.removeprefix("data/") for name in OUTS[stage]]
-    assert read_keys(keys_file) == {names[1]: "key"}
-    assert read_hashes(keys_file) == {name: file_sha256(file) for name, file in zip(names, files, strict=True)}
-    assert read_made_by(keys_file)["code"] == code_fingerprint(MODULE)
+    assert read_noted(keys_file, "keys") == {names[1]: "key"}
+    assert read_noted(keys_file, "sha256") == {name: file_sha256(file) for name, file in zip(names, files, strict=True)}
+    assert read_noted(keys_file, "made_by")["code"] == code_fingerprint(MODULE)
     assert [path for path in Path("data/keys").rglob("*") if path.is_file()] == [Path(f"data/keys/{stage}.json")]
 
 

@@ -20,7 +20,7 @@ from emotion_pipeline.errors import ClipError, UserError
 from emotion_pipeline.params import Section
 from emotion_pipeline.run import clipwork
 from emotion_pipeline.run.clipwork import ClipWork
-from emotion_pipeline.run.keys import keys_file_of, read_keys
+from emotion_pipeline.run.keys import keys_file_of, read_noted
 from emotion_pipeline.run.perclip import run_per_clip
 from emotion_pipeline.run.store import result_path
 from tests.conftest import REPOSITORY
@@ -86,7 +86,7 @@ def bytes_of(folder: Path) -> dict[str, bytes]:
 
 def kept_for(out: Path, clip_id: str) -> Path:
     """Return where the store has the result of a clip."""
-    return result_path(read_keys(keys_file_of(out))[f"{out.name}/{clip_id}.h5"])
+    return result_path(read_noted(keys_file_of(out), "keys")[f"{out.name}/{clip_id}.h5"])
 
 
 def test_first_run_computes_and_the_second_reuses_with_equal_bytes(place):
@@ -140,7 +140,7 @@ def test_a_failed_clip_is_listed_with_its_reason_and_left_out(place):
     assert place()[1] == "scaled: 4 clips: 3 computed, 0 reused, 1 failed"
     assert (place.out / "failures.csv").read_text() == "clip_id,reason,detail\nb,unreadable,not a number\n"
     assert not (place.out / "b.h5").exists()
-    assert sorted(read_keys(keys_file_of(place.out))) == ["scaled/a.h5", "scaled/c.h5", "scaled/d.h5"]
+    assert sorted(read_noted(keys_file_of(place.out), "keys")) == ["scaled/a.h5", "scaled/c.h5", "scaled/d.h5"]
 
 
 def test_an_absent_face_is_listed_but_is_no_failure_also_when_reused(place):
@@ -249,7 +249,7 @@ from pathlib import Path
 from tests.run.test_perclip import Factor, slow
 from emotion_pipeline.run.clipwork import ClipWork
 from emotion_pipeline.params import load_params
-from emotion_pipeline.run.keys import keys_file_of, read_keys
+from emotion_pipeline.run.keys import keys_file_of, read_noted
 from emotion_pipeline.run.perclip import run_per_clip
 root = Path(sys.argv[1])
 if __name__ == "__main__":

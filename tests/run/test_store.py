@@ -1,5 +1,6 @@
 """Results are kept by key, made once, and taken from what `dvc.lock` records; pruning leaves what is in use."""
 
+import fcntl
 import hashlib
 import json
 import time
@@ -12,7 +13,7 @@ import yaml
 
 from emotion_pipeline.errors import UserError
 from emotion_pipeline.run import store
-from emotion_pipeline.run.disk import in_use, store_folder
+from emotion_pipeline.run.disk import STORE_LOCK, locked, store_folder
 from emotion_pipeline.run.prune import prune
 from emotion_pipeline.run.store import fill_from_previous_outputs, made_once, result_path, seal
 
@@ -272,7 +273,10 @@ def test_prune_keeps_what_the_keys_files_name(train):
 
 
 def test_prune_refuses_while_a_stage_uses_the_store():
-    with in_use(), pytest.raises(UserError, match="a stage is at work with these results"):
+    with (
+        locked(store_folder() / STORE_LOCK, fcntl.LOCK_SH),
+        pytest.raises(UserError, match="a stage is at work with these results"),
+    ):
         prune(shared=True)
     assert prune(shared=True) == (0, 0)
 
