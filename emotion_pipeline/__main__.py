@@ -16,11 +16,11 @@ from emotion_pipeline.data.manifest import read_manifest
 from emotion_pipeline.errors import ClipError, UserError
 from emotion_pipeline.params import load_params
 from emotion_pipeline.params.search import load_search
+from emotion_pipeline.run.process import INTERRUPTED
 
 log = logging.getLogger(__name__)
 
 DATA, REPORTS, PARAMS = Path("data"), Path("reports"), Path("params.yaml")
-INTERRUPTED = 130
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 weights = typer.Typer(help="List published files of weights, get one, or make one of your own smaller.")
@@ -64,12 +64,10 @@ def verify(
     counts, damaged = verify.verify()
     if remove:
         verify.remove(damaged)
-    if as_json:
-        print(json.dumps({"read": counts, "damaged": damaged}, indent=1))
-    else:
-        lines = ["{path}: {what}; {remedy}".format(**row) for row in damaged]
-        print(f"read: {', '.join(f'{count} files of {kind}' for kind, count in counts.items())}")
-        print("\n".join([*lines, f"{len(damaged)} damaged{', removed' if remove else ''}"]))
+    lines = [f"read: {', '.join(f'{count} files of {kind}' for kind, count in counts.items())}"]
+    lines += ["{path}: {what}; {remedy}".format(**row) for row in damaged]
+    lines += [f"{len(damaged)} damaged{', removed' if remove else ''}"]
+    print(json.dumps({"read": counts, "damaged": damaged}, indent=1) if as_json else "\n".join(lines))
     raise SystemExit(bool(damaged))
 
 

