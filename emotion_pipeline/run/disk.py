@@ -65,8 +65,8 @@ def locked(path: Path, how: int, busy: str = "") -> Iterator[None]:
 def explained(error: BaseException, out: Path) -> str:
     """Return a message for a full disk or a missing right, however a library reports it; else an empty string."""
     number = getattr(error, "errno", None)
-    if number is None and (said := re.search(r"errno = (\d+)|\[Errno (\d+)\]", str(error))):
-        number = int(said[1] or said[2])
+    if number is None and (said := re.search(r"(?:errno = |\[Errno )(\d+)", str(error))):
+        number = int(said[1])
     if number not in ADVICE:
         return ""
     where = getattr(error, "filename", None) or f"{out} or {store_folder()}"

@@ -1,11 +1,8 @@
 """A dvc.lock that a killed DVC left cut off: noticed, and replaced by the last whole one.
 
 DVC writes dvc.lock in place after each stage. Where it is killed meanwhile, no command of DVC starts any more. So each
-stage keeps a copy at its start, when DVC has just read the file, and `make repro` and `status` mend it.
-
-A cut is noticed where the last line does not end, or DVC could not read the file. One after a whole line can look
-whole: the last record is then shorter, or the last stages are missing. DVC runs these stages again, and finds their
-results in its run cache or in the store, as after any replacement.
+stage keeps a copy at its start, when DVC has just read the file, and `make repro` and `status` mend it. A cut after a
+whole line can look whole: DVC then runs the last stages again, and finds their results in its run cache or the store.
 """
 
 import fcntl
@@ -20,9 +17,7 @@ from emotion_pipeline.run.disk import locked
 
 log = logging.getLogger(__name__)
 
-LOCK = Path("dvc.lock")
-COPY = Path(".dvc/tmp/dvc.lock")
-BROKEN = Path(".dvc/tmp/dvc.lock.broken")
+LOCK, COPY, BROKEN = Path("dvc.lock"), Path(".dvc/tmp/dvc.lock"), Path(".dvc/tmp/dvc.lock.broken")
 AT_WORK = Path(".dvc/tmp/lock")  # held by DVC while it writes
 
 
@@ -42,13 +37,14 @@ def mend_lock() -> None:
             return  # DVC has finished it meanwhile
         sources = {"the copy of the last stage's start": _read(COPY), "the committed one": _committed()}
         os.replace(LOCK, BROKEN)
-        source = next((name for name, text in sources.items() if _is_whole(text)), "")
-        if source:
+        said = "no whole one is there to put back, so it starts empty"
+        if source := next((name for name, text in sources.items() if _is_whole(text)), ""):
             _write(LOCK, sources[source])
+            said = f"put back {source}"
     log.warning(
         "dvc.lock: was cut off when DVC was ended (it is %s now); %s. Finished work is found again in the store and"
         " in DVC's run cache",
-        *(BROKEN, f"put back {source}" if source else "no whole one is there to put back, so it starts empty"),
+        *(BROKEN, said),
     )
 
 

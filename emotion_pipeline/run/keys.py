@@ -6,7 +6,7 @@ No stage depends on the files of keys: they are for reuse, for noticing damage, 
 
 import functools
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -37,15 +37,12 @@ def keys_file_of(out: Path) -> Path:
 
 
 def note_keys(out: Path, module: str, keys: Mapping[str, str], sha256: Mapping[str, str]) -> None:
-    """Write the file of keys of the stage with the output `out`, whose numbers are made by the code behind `module`.
-
-    `keys` and `sha256`: by path in `data`.
-    """
+    """Write the file of keys of the stage that writes `out` by the code behind `module`; both by path in `data`."""
     keys_file = keys_file_of(out)
     keys_file.parent.mkdir(parents=True, exist_ok=True)
     made_by = {"code": code_fingerprint(module), "versions": library_versions(module)}
-    whole = {"made_by": made_by, "keys": keys, "sha256": sha256}
-    keys_file.write_text(json.dumps(whole, indent=0, sort_keys=True), encoding="utf-8")
+    noted = {"made_by": made_by, "keys": keys, "sha256": sha256}
+    keys_file.write_text(json.dumps(noted, indent=0, sort_keys=True), encoding="utf-8")
 
 
 def note_outputs(outs: Sequence[Path], module: str, keys: Mapping[Path, str]) -> None:
@@ -85,16 +82,14 @@ def input_hashes(paths: Iterable[Path]) -> dict[str, str]:
     return {path.name: input_sha256(path) for path in paths}
 
 
-def _keys_files(path: Path) -> Iterator[Path]:
-    """Yield the files of keys that may name a file: those of its folders."""
+def _keys_files(path: Path) -> list[Path]:
+    """Return the files of keys that may name a file: those of its folders."""
     folder = data_folder(path)
     if folder is None:
-        return
+        return []
     place = Path(path_in_data(path).removeprefix(f"{MODELS}/"))
-    for part in (place.with_suffix(""), *place.parents[:-1]):
-        keys_file = Path(f"{folder / 'keys' / part}.json")
-        if keys_file.is_file():
-            yield keys_file
+    keys_files = (Path(f"{folder / 'keys' / part}.json") for part in (place.with_suffix(""), *place.parents[:-1]))
+    return [file for file in keys_files if file.is_file()]
 
 
 @functools.lru_cache(maxsize=8)

@@ -29,11 +29,8 @@ def run_clip_stage(work: Callable[..., ClipWork], *arguments: str) -> None:
 def run_per_clip(work: ClipWork) -> None:
     """Fill `work.out` with `<clip_id>.h5` for every clip of the manifest, and `failures.csv`.
 
-    A result is reused where all that makes its numbers is the same: stage, code, parameters, bytes of the inputs. Where
-    an override changes, only the clips that it names are made again. A clip that raises ClipError, takes longer than
-    `runtime.clip_seconds` or kills its worker is listed and left out; one whose input failed in an earlier stage is
-    listed with that stage's reason.
-
+    A result is reused where all that `ClipWork.key` holds is the same. A clip that fails as `run_each` says is listed
+    and left out; one whose input failed in an earlier stage is listed with that stage's reason.
     Raises UserError where more than `runtime.max_failed` of the clips failed, or inputs are missing for another reason.
     """
     out, threads = work.out, work.runtime.processes
@@ -97,8 +94,7 @@ def _fill(out: Path, done: Mapping[str, str], failures: Failures) -> None:
 
 def _conclude(work: ClipWork, computed: int, failures: Failures) -> None:
     stage, out, clips = work.stage, work.out, len(work.files)
-    reasons = Counter(error.reason for error in read_failures(out).values())
-    if reasons:
+    if reasons := Counter(error.reason for error in read_failures(out).values()):
         counts = ", ".join(f"{n} {reason}" for reason, n in sorted(reasons.items()))
         log.info("%s: %s; see %s/failures.csv", stage, counts, out)
     require_few_failures(stage, out, clips, failures, work.runtime.max_failed)

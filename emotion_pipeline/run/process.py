@@ -30,15 +30,10 @@ def ends_with_parent() -> None:
     if sys.platform == "linux":
         pr_set_pdeathsig = 1
         ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
-    if _is_orphan():
-        os._exit(128 + signal.SIGTERM)
-
-
-def _is_orphan() -> bool:
     parent = parent_process()
-    if parent is not None and not parent.is_alive():
-        return True
-    return os.getsid(0) not in {os.getpid(), os.getsid(os.getppid())}
+    is_orphan = os.getsid(0) not in {os.getpid(), os.getsid(os.getppid())}
+    if is_orphan or (parent is not None and not parent.is_alive()):
+        os._exit(128 + signal.SIGTERM)
 
 
 def _interrupted(*_: object) -> None:

@@ -12,10 +12,9 @@ STAYS = {"search", "locks"}  # folders that no keys file names: searches can be 
 
 
 def prune(*, shared: bool = False) -> tuple[int, int]:
-    """Remove every entry that no keys file of the working tree names, and every leftover of a killed run.
+    """Remove all that no keys file of the working tree names; return the number of files and their bytes.
 
-    Returns the number of files removed and their bytes. Raises UserError while a stage uses the store, and for a
-    store that several clones may use, unless it is `shared` with the caller's knowledge.
+    Raises UserError while a stage uses the store, and for one that other clones may use, unless `shared` allows it.
     """
     if os.environ.get(STORE_VARIABLE) and not shared:
         raise UserError(

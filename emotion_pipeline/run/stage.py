@@ -17,9 +17,9 @@ from emotion_pipeline.run.process import begin, done
 def run_stage(main: Callable[..., None], *arguments: str, section: Callable[[Params], object], outs: int = 1) -> None:
     """Call `main(*paths, params section, runtime)` and end the process with the right exit status.
 
-    `arguments` are the paths of the command line, the last `outs` of them outputs; where one is a folder whose tables
-    were damaged, nothing runs. Exit status 1 and the message alone for a UserError, a full disk, a folder that may not
-    be written to, and where the same stage is at work here already; 130 for Ctrl-C.
+    `arguments` are the paths of the command line, the last `outs` of them outputs. Nothing runs where a table in one of
+    these folders is damaged. Exit status 1 and the message alone for a UserError, a full disk and a folder that may not
+    be written to; 130 for Ctrl-C.
     """
     begin()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)

@@ -69,9 +69,8 @@ def place(source: Path, target: Path) -> None:
 def made_once(key: str, target: Path, make: Callable[[Path, Path], None], out: Path | None = None) -> bool:
     """Give `target` the result with this key, made only where nobody has it; return whether it was made now.
 
-    `make(file, checkpoint)` writes the result; at `checkpoint` it may keep what it has so far: a killed run finds the
-    file again. Two that want the same at once make it once: the second waits. `out`: the output of the running stage
-    under which `dvc.lock` may have the result from before, perhaps of a colleague.
+    `make(file, checkpoint)` writes the result; at `checkpoint` it may keep what it has so far, for the next run. Two
+    that want the same at once make it once. `out`: output of the running stage that may have the result in `dvc.lock`.
     """
     kept = result_path(key, target.suffix)
     checkpoint = store_folder() / "checkpoints" / key
@@ -111,8 +110,7 @@ def fill_from_previous_outputs(out: Path, wanted: Collection[str]) -> int:
 
 def _recorded_outs() -> dict[str, str]:
     """Return path and MD5 of the outputs of the running stage, as `dvc.lock` has them; none outside of DVC."""
-    lock = Path("dvc.lock")
-    stage = os.environ.get("DVC_STAGE")
+    lock, stage = Path("dvc.lock"), os.environ.get("DVC_STAGE")
     if not stage or not lock.is_file():
         return {}
     stages = (yaml.load(lock.read_bytes(), yaml.CSafeLoader) or {}).get("stages", {})

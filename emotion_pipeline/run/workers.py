@@ -1,9 +1,8 @@
 """Run a function for every clip in worker processes: one that hangs or dies costs its own clip only.
 
-Each worker has its own pipe to the main process and shares nothing with the others: no queue, no lock, no thread.
-A worker can therefore die at any moment, also while it starts or sends a result: its pipe ends, and the main process
-notices. The pools of libraries (pebble, loky, concurrent.futures) have one queue for all workers: when one is killed,
-the whole pool breaks, or hangs.
+Each worker has its own pipe to the main process and shares nothing with the others: when one dies, also while it
+starts or sends a result, its pipe ends. The pools of libraries (pebble, loky, concurrent.futures) have one queue for
+all workers: when one is killed, the whole pool breaks, or hangs.
 """
 
 import os
