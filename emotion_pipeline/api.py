@@ -43,9 +43,8 @@ def feature_frame(folder: Path | str, manifest: Path | str, dataset: str = "feat
 class FeatureDataset(Dataset[tuple[Tensor, int]]):
     """The labelled clips of a split: item i is float32 (t, d) and the class of clip `clip_ids[i]`, read when asked for.
 
-    Classes are positions in `emotions.EMOTIONS`. Sequences differ in length and can have length 0: batches need a
-    `collate_fn`, as `data.sequences.padded`. `failed` names the labelled clips in failures.csv, which are no items.
-    Raises UserError for a split that is none or has no labelled clip.
+    Classes are positions in `emotions.EMOTIONS`. Sequences differ in length, perhaps 0: batches need a `collate_fn`, as
+    `data.sequences.padded`. `failed` names the labelled clips in failures.csv. Raises UserError where none is labelled.
     """
 
     def __init__(self, folder: Path | str, manifest: Path | str, split: str, dataset: str = "features"):

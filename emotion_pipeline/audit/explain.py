@@ -2,7 +2,7 @@
 
 import json
 import subprocess
-from collections import Counter
+from collections import ChainMap, Counter
 from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from functools import partial
@@ -34,16 +34,15 @@ def explain(path: Path, number: str = "") -> dict[str, Any]:
     stage = next((outs[place] for place in (path, *path.parents) if place in outs), None)
     if stage is None:
         raise UserError(f"{path}: no stage in dvc.lock writes this file; name one of reports/ or data/")
-    result: dict[str, Any] = {"file": str(path), "sha256": file_sha256(path) if path.is_file() else None}
-    result |= {"as_in_dvc_lock": _as_recorded(path, lock[stage]), "commit": _commit()}
-    source = stage
+    sha256 = file_sha256(path) if path.is_file() else None
+    as_recorded, source = _as_recorded(path, lock[stage]["outs"]), stage
+    result = {"file": str(path), "sha256": sha256, "as_in_dvc_lock": as_recorded, "commit": _commit()}
     if number:
         result |= {"number": number, "value": _value(path, number)}
         kind, _, rest = number.partition(".")
         trained = f"{KINDS.get(kind)}@{rest.partition('.')[0]}"
         source = trained if trained in lock else stage
-    names = dict.fromkeys([stage, *_behind(source, lock, outs)])
-    stages = {name: _stage(lock[name]) for name in names}
+    stages = {name: _stage(lock[name]) for name in dict.fromkeys([stage, *_behind(source, lock, outs)])}
     return result | {"clips": _clips(), "weights": _weights(stages.values()), "stages": stages}
 
 
@@ -82,12 +81,12 @@ def _named(value: Any, name: str = "") -> dict[str, Any]:
 def _stage(record: Mapping[str, Any]) -> dict[str, Any]:
     """Return what dvc.lock and the stage's file of keys say."""
     deps, outs = ({row["path"]: row["md5"] for row in record.get(k, []) if "md5" in row} for k in ("deps", "outs"))
-    keys_files = [Path(path) for path in outs if path.startswith("data/keys/")]
+    keys_file = next((path for path in outs if path.startswith("data/keys/")), "")
     code = {path: md5 for path, md5 in deps.items() if path.startswith(("emotion_pipeline", "stages"))}
     return {
         "command": record["cmd"],
         "params": {key: value for file in record.get("params", {}).values() for key, value in file.items()},
-        "made_by": read_noted(keys_files[0], "made_by") if keys_files else {},
+        "made_by": read_noted(Path(keys_file), "made_by") if keys_file else {},
         "data": {path: md5 for path, md5 in deps.items() if path not in code},
         "code": code,
         "outs": outs,
@@ -110,12 +109,11 @@ def _weights(stages: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     return {str(file): file_sha256(file) for name in names for file in sorted(Path("data/weights").rglob(name))}
 
 
-def _as_recorded(path: Path, record: Mapping[str, Any]) -> bool:
-    """Return whether a file or folder is as the stage wrote it."""
-    cache = dvc_cache()
-    files = [pair for out in record["outs"] for pair in recorded_files(cache, out["path"], out["md5"]).items()]
-    own = [(Path(name), md5) for name, md5 in files if Path(name).is_relative_to(path)]
-    return bool(own) and all(file.is_file() and md5_of(file) == md5 for file, md5 in own)
+def _as_recorded(path: Path, outs: Iterable[Mapping[str, str]]) -> bool:
+    """Return whether a file or folder is as the stage with these outputs wrote it."""
+    files = ChainMap(*(recorded_files(dvc_cache(), out["path"], out["md5"]) for out in outs))
+    own = {Path(name): md5 for name, md5 in files.items() if Path(name).is_relative_to(path)}
+    return bool(own) and all(file.is_file() and md5_of(file) == md5 for file, md5 in own.items())
 
 
 def _commit() -> str:
@@ -129,7 +127,7 @@ def _commit() -> str:
 
 def as_text(result: Mapping[str, Any]) -> str:
     """Return the result as lines to read."""
-    lines = [f"{result['file']}" + (f": {result['number']} = {result['value']}" if "number" in result else "")]
+    lines = [result["file"] + (f": {result['number']} = {result['value']}" if "number" in result else "")]
     if not result["as_in_dvc_lock"]:
         lines.append("CHANGED since the stage wrote it: what follows explains another file; run `dvc repro`")
     weights = [f"{path} (sha256 {sha256})" for path, sha256 in result["weights"].items()]

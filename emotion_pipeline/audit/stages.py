@@ -20,23 +20,17 @@ from emotion_pipeline.run.dvclock import mend_lock
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage of dvc.yaml.
-
-    `words` are its module and arguments, `outs` the paths that it writes, `before` the stages that it reads from, and
-    `changed` the reasons why DVC would run it: none where it would not.
-    """
+    """One stage of dvc.yaml."""
 
     name: str
-    words: tuple[str, ...]
+    words: tuple[str, ...]  # its module and arguments
     outs: tuple[Path, ...]
-    before: tuple[str, ...]
-    changed: tuple[str, ...]
+    before: tuple[str, ...]  # the stages that it reads from
+    changed: tuple[str, ...]  # why DVC would run it; none where it would not
 
     def work(self, params: Params) -> ClipWork | None:
         """Return the work for every clip; None where it does not work clip by clip, or the manifest is missing."""
-        module, *arguments = self.words
-        script = importlib.import_module(module)
-        paths = [Path(argument) for argument in arguments]
+        script, paths = importlib.import_module(self.words[0]), [Path(word) for word in self.words[1:]]
         no_manifest = any(path.name == "ingest" and not (path / "clips.csv").is_file() for path in paths)
         return script.work(*paths, params, params.runtime) if hasattr(script, "work") and not no_manifest else None
 

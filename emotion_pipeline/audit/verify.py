@@ -46,11 +46,10 @@ def verify() -> tuple[dict[str, int], list[dict[str, str]]]:
     checks = [*_outputs(), *_noted(), *_store(), *_cache()]
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         problems = pool.map(Check.problem, checks)
-    damaged: dict[Path, dict[str, str]] = {}
-    for check, what in zip(checks, problems, strict=True):
-        if what:
-            damaged.setdefault(check.path, {"path": str(check.path), "what": what, "remedy": check.remedy})
-    return Counter(check.kind for check in checks), [damaged[path] for path in sorted(damaged)]
+        found = [(check, what) for check, what in zip(checks, problems, strict=True) if what]
+    # of several checks of a file, the first says what is wrong
+    rows = {c.path: {"path": str(c.path), "what": what, "remedy": c.remedy} for c, what in reversed(found)}
+    return Counter(check.kind for check in checks), [rows[path] for path in sorted(rows)]
 
 
 def remove(damaged: Iterable[Mapping[str, str]]) -> None:

@@ -1,6 +1,7 @@
 """The work of a per-clip stage: its function, inputs and parameters, and from them the key of every clip."""
 
 import os
+from collections import ChainMap
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -14,8 +15,6 @@ from emotion_pipeline.data.manifest import Clip, read_manifest
 from emotion_pipeline.params import RuntimeParams, Section
 from emotion_pipeline.run.fingerprint import code_fingerprint, digest
 from emotion_pipeline.run.keys import input_sha256, path_in_data
-
-Overrides = Mapping[str, Mapping[str, Value]]
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,7 @@ class ClipWork:
     out: Path
     params: Section
     runtime: RuntimeParams
-    overrides: Overrides = field(default_factory=dict)
+    overrides: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
 
     @property
     def stage(self) -> str:
@@ -69,28 +68,21 @@ class ClipWork:
         return {clip_id: self.key(clip_id, self.files[clip_id]) for clip_id in clip_ids}
 
     def key(self, clip_id: str, files: Sequence[Path]) -> str:
-        """Return the key of a clip's result: a hash over stage, code, parameters, and the bytes of the input files.
-
-        Raises UserError for a damaged input.
-        """
+        """Return a clip's key: a hash over stage, code, parameters and input bytes. UserError for a damaged input."""
         own = {"override": self.overrides[clip_id]} if clip_id in self.overrides else {}
         return digest(self._base | own | {"inputs": [self._sha256(file) for file in files]})
 
     def without_input(self) -> tuple[Failures, dict[str, Path]]:
-        """Return the clips that failed at ingest or in a stage whose files are inputs here; and those that lack a file.
-
-        The second result gives the first missing file of each such clip.
-        """
-        every = {path.parent for paths in self.files.values() for path in paths}
-        folders = [self.ingest, *sorted(folder for folder in every if (folder / "failures.csv").is_file())]
-        listed = [read_failures(folder) for folder in folders]
+        """Return the clips that failed at ingest or in a stage before; and the first missing file of the others."""
+        folders = sorted({path.parent for paths in self.files.values() for path in paths})
+        at_ingest = read_failures(self.ingest)
+        listed = ChainMap(at_ingest, *(read_failures(f) for f in folders if (f / "failures.csv").is_file()))
         failures: Failures = {}
         lost: dict[str, Path] = {}
         for clip_id, paths in self.files.items():
             gone = [path for path in paths if not os.path.isfile(path)]  # no error for a name that is too long
-            known = [rows[clip_id] for rows in listed if clip_id in rows]
-            if known and (gone or clip_id in listed[0]):
-                failures[clip_id] = known[0]
+            if clip_id in at_ingest or (gone and clip_id in listed):
+                failures[clip_id] = listed[clip_id]
             elif gone:
                 lost[clip_id] = gone[0]
         return failures, lost
