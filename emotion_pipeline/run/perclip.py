@@ -37,7 +37,7 @@ def run_per_clip(work: ClipWork) -> None:
     failures = _failed_before(work)
     keys = work.keys([clip_id for clip_id in sorted(work.files) if clip_id not in failures])
     missing = _not_kept(keys, threads)
-    if missing and fill_from_previous_outputs(out, missing.values()):
+    if missing and fill_from_previous_outputs(out, set(missing.values())):
         missing = _not_kept(missing, threads)
     failures |= _compute_all(work, missing)
     done = {clip_id: key for clip_id, key in keys.items() if clip_id not in failures}
