@@ -170,7 +170,7 @@ def batches(
 def warped(
     picture: UInt8[np.ndarray, "h w 3"], pixels: int, change: Float[np.ndarray, "2 2"]
 ) -> UInt8[np.ndarray, "p p 3"]:
-    """Return the picture resized to `pixels` square and turned about its centre by the linear map `change`, bilinear."""
+    """Return the picture at `pixels` square and turned about its centre by the linear map `change`, bilinear."""
     if max(picture.shape[:2]) > pixels:
         picture = cv2.resize(picture, (pixels, pixels), interpolation=cv2.INTER_AREA)
     height, width = picture.shape[:2]

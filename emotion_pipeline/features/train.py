@@ -31,7 +31,7 @@ AT_ONCE = 200
 
 
 class Paths(NamedTuple):
-    """Folders of manifest, face sequences and published weights; file of the network, folder of its training's tables."""
+    """Folders of manifest, face sequences, published weights; file of the network, folder of its training's tables."""
 
     ingest: Path
     track: Path
