@@ -6,7 +6,7 @@ import sys
 from dataclasses import asdict
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, no_type_check
 
 import typer
 import typer.exceptions
@@ -33,11 +33,11 @@ def main() -> None:
     """Run one command of the command line; a wrong input ends it with one line and status 1, Ctrl-C with 130."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     try:
-        sys.exit(app(args=sys.argv[1:] or ["--help"], prog_name="python -m emotion_pipeline", standalone_mode=False))
+        app(args=sys.argv[1:] or ["--help"], prog_name="python -m emotion_pipeline", standalone_mode=False)
     except (UserError, ClipError) as error:
         sys.exit(f"ERROR: {error}")
     except typer.exceptions.TyperException as error:
-        log.error("ERROR: %s See `python -m emotion_pipeline --help`.", error.format_message())
+        print(f"ERROR: {error.format_message()} See `python -m emotion_pipeline --help`.", file=sys.stderr)
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         log.info("interrupted: what was finished is kept")
@@ -178,6 +178,7 @@ def prune(shared: Annotated[bool, Option("--shared", help="Also from a store tha
 
 
 @weights.callback()
+@no_type_check  # what typer hands over is the class under typer.Context
 def list_weights(context: typer.Context) -> None:
     """List published files of weights: whether they are here and right, where they are from, their licences."""
     if context.invoked_subcommand is None:

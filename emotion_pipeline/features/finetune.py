@@ -137,11 +137,10 @@ def finetune_c3d(
         if temperature is not None:
             for path, own in starts.items():
                 faces = read(path)[window_frames(frames[path], own)]
-                weight_of[path] = window_weights(negative_log_scores(network, faces, train[path]), temperature)
-            kept = {path: np.flatnonzero(weight) for path, weight in weight_of.items()}
-            mean = sum(map(len, kept.values())) / len(kept)  # windows of a clip; the weights of a clip sum to 1
-            starts = {path: own[kept[path]] for path, own in starts.items()}
-            weight_of = {path: weight[kept[path]] * mean for path, weight in weight_of.items()}
+                weight = window_weights(negative_log_scores(network, faces, train[path]), temperature)
+                starts[path], weight_of[path] = own[weight != 0], weight[weight != 0]
+            mean = sum(map(len, starts.values())) / len(starts)  # windows of a clip; the weights of a clip sum to 1
+            weight_of = {path: weight * mean for path, weight in weight_of.items()}
         for faces, paths, weight in window_batches(
             frames, starts, weight_of, read, params.batch_windows, params.flip, rng
         ):

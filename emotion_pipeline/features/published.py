@@ -1,6 +1,5 @@
 """Whether a published file holds the layers of its network."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -12,8 +11,8 @@ from emotion_pipeline.features.weights import fitting
 from emotion_pipeline.weights.readers import READERS
 from emotion_pipeline.weights.registry import PUBLISHED
 
-NETWORKS: dict[str, Callable[[int], FaceNetwork]] = {"vgg_face": VGGFace, "c3d": C3D}
-"""Builders by name, to be called with the number of classes."""
+NETWORKS: dict[str, type[FaceNetwork]] = {"vgg_face": VGGFace, "c3d": C3D}
+"""By name."""
 
 
 def require_layers(name: str, path: Path) -> None:

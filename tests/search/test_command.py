@@ -21,8 +21,8 @@ main()
     [
         (["train_temporal.vgg_lsmt"], "train_temporal.vgg_lsmt: no such model or fusion; there are train_temporal.vgg"),
         (["fusion.submission_7"], "search.yaml: fusion.submission_7: nothing to try"),
-        (["fusion.svm", "--trials", "0"], "argument --trials: expected a whole number of 1 or more, got 0"),
-        (["fusion.svm", "--workers", "two"], "argument --workers: expected a whole number of 1 or more, got two"),
+        (["fusion.svm", "--trials", "0"], "Invalid value for '--trials': Input should be greater than or equal to 1"),
+        (["fusion.svm", "--workers", "two"], "Invalid value for '--workers': Input should be a valid integer"),
     ],
 )
 def test_a_wrong_argument_is_told_before_the_slow_imports(arguments, message):
