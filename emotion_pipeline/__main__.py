@@ -171,7 +171,7 @@ def pool(
 @app.command()
 def prune(shared: Annotated[bool, Option("--shared", help="Also from a store that other clones use.")] = False) -> None:
     """Remove kept results that the present outputs do not use. No stage may be running."""
-    from emotion_pipeline.run.prune import prune
+    from emotion_pipeline.run.store import prune
 
     files, size = prune(shared=shared)
     log.info("prune: %d files removed, %.1f MiB", files, size / 2**20)

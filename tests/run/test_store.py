@@ -14,8 +14,7 @@ import yaml
 from emotion_pipeline.errors import UserError
 from emotion_pipeline.run import store
 from emotion_pipeline.run.disk import STORE_LOCK, locked, store_folder
-from emotion_pipeline.run.prune import prune
-from emotion_pipeline.run.store import fill_from_previous_outputs, made_once, result_path, seal
+from emotion_pipeline.run.store import fill_from_previous_outputs, made_once, prune, result_path, seal
 
 MODEL = Path("data/models/net.safetensors")
 OUT = Path("data/net")

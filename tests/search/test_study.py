@@ -21,7 +21,7 @@ from emotion_pipeline.data.manifest import write_manifest
 from emotion_pipeline.data.scores import seed_folder
 from emotion_pipeline.errors import UserError
 from emotion_pipeline.run.disk import locked, store_folder
-from emotion_pipeline.run.prune import prune
+from emotion_pipeline.run.store import prune
 from emotion_pipeline.search.output import write_search
 from emotion_pipeline.search.study import open_study, run_search
 from emotion_pipeline.search.trial import judged, trial_folder
