@@ -4,6 +4,7 @@ import json
 import subprocess
 from collections import ChainMap, Counter
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from difflib import get_close_matches
 from functools import partial
 from graphlib import TopologicalSorter
@@ -161,8 +162,7 @@ def _entries(section: Mapping[str, Any], name: str = "") -> Iterator[tuple[str, 
 
 def _here(package: str, made: str) -> str:
     """Return which version of a package is installed instead; empty where it is the same."""
-    try:
+    with suppress(PackageNotFoundError):
         own = version(package).split("+")[0]
-    except PackageNotFoundError:
-        return " (not installed here)"
-    return "" if own == made else f" (here: {own})"
+        return "" if own == made else f" (here: {own})"
+    return " (not installed here)"

@@ -15,14 +15,13 @@ def list_failures(data: Path, outs: Iterable[Path]) -> list[dict[str, Any]]:
     `outs` are the outputs of all stages, in the order in which these run. Those of models only repeat the list of their
     features. Raises UserError where no stage has run.
     """
-    listed = [out for out in outs if (out / "failures.csv").is_file()]
-    names = {out.relative_to(data).as_posix(): out for out in listed}
-    folders = {name: out for name, out in names.items() if name.split("/")[0] not in KINDS.values()}
-    if not folders:
+    folders = {out.relative_to(data): out for out in outs if (out / "failures.csv").is_file()}
+    features = {name.as_posix(): out for name, out in folders.items() if name.parts[0] not in KINDS.values()}
+    if not features:
         raise UserError(f"{data}: no failures.csv in any stage's folder; run `dvc repro` or `dvc pull`")
     return [
         {"clip_id": clip_id, "reason": reason, "detail": detail, "stage": stages[0], "also_in": stages[1:]}
-        for clip_id, reason, detail, stages in failures_by_clip(failure_rows(folders))
+        for clip_id, reason, detail, stages in failures_by_clip(failure_rows(features))
     ]
 
 

@@ -37,8 +37,7 @@ def dvc_cache() -> Path:
 def require_room(out: Path, written: int = 0) -> None:
     """Raise UserError unless the folders of output, store and DVC's cache can be written to and have room.
 
-    The cache must have room for `written` bytes more. DVC does not check that: it ends with 0 where the cache is full,
-    and `dvc.lock` then names files that do not exist.
+    The cache must have room for `written` bytes more: where it is full, DVC ends with 0 and files are missing.
     """
     for folder, needed in ((out.parent, 0), (store_folder(), 0), (dvc_cache(), written)):
         here = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.is_dir())

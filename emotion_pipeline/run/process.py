@@ -37,10 +37,9 @@ def ends_with_parent() -> None:
 
 
 def _interrupted(*_: object) -> None:
-    """End this process and its workers at once; every file is written whole or not at all.
+    """End this process and its workers at once: an exception could be caught somewhere, or wait for a worker.
 
-    An exception instead could be caught somewhere, or wait for a worker. The kernel also lists a worker whose start
-    was interrupted, which multiprocessing does not know yet.
+    The kernel also lists a worker whose start was interrupted, which multiprocessing does not know yet.
     """
     listed = Path(f"/proc/self/task/{os.getpid()}/children")
     for child in listed.read_text().split() if listed.exists() else [str(child.pid) for child in active_children()]:
