@@ -24,26 +24,23 @@ STATES = (
 
 @dataclass(frozen=True)
 class Status:
-    """The state of one stage: why it runs, which stages before it may give other results, its clips by state.
-
-    `clips` is None where its work is not per clip.
-    """
+    """The state of one stage."""
 
     stage: str
-    changed: tuple[str, ...]
-    after: tuple[str, ...]
-    clips: dict[str, list[str]] | None
+    changed: tuple[str, ...]  # why DVC would run it
+    after: tuple[str, ...]  # the stages before it that may give other results
+    clips: dict[str, list[str]] | None  # by state; None where its work is not per clip
 
     @property
     def runs(self) -> bool:
-        """Whether its outputs may become others."""
+        """Return whether its outputs may become others."""
         if self.clips is not None:
             return bool(self.clips["to compute"] or self.clips["waiting"])
         return bool(self.after or self.changed)
 
     @property
     def why(self) -> str:
-        """Why it runs, or what it waits for."""
+        """Return why it runs, or what it waits for."""
         if self.changed:
             return f"runs: {_first_of(self.changed)}"
         if self.after:
@@ -80,11 +77,10 @@ def _clip_states(
     for clip_id, given in sorted(work.files.items()):
         files = [places[file.parent].get(clip_id) if file.parent in places else file for file in given]
         here = [file for file in files if file and file.is_file()]
+        is_stale = any(file.is_relative_to(out) for file in given for out in stale)
         if clip_id in failed:
             state = "failed"
-        elif any(file.is_relative_to(out) for file in given for out in stale) or (
-            None in files and clip_id not in lost
-        ):
+        elif is_stale or (None in files and clip_id not in lost):
             state = "waiting"
         elif len(here) < len(files):
             state = "no input"
