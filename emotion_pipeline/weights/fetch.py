@@ -139,15 +139,16 @@ def _download(address: str, temporary: Path, path: Path) -> None:
     import requests  # with pooch 0.2 seconds, which stages need not wait
     from pooch import HTTPDownloader
 
+    by_hand = f"or put the file at {path} by hand"
     try:
         HTTPDownloader(progressbar=True, timeout=SECONDS)(address, str(temporary), None)
+    except requests.HTTPError as error:
+        answer = str(error).partition(" for url")[0]
+        raise UserError(f"{address}: the server answers {answer}; try later, {by_hand}") from error
+    except requests.exceptions.ChunkedEncodingError as error:
+        raise UserError(f"{address}: broke off ({error}); try again, {by_hand}") from error
     except requests.RequestException as error:
         cause: BaseException = error
         while cause.__context__:
             cause = cause.__context__
-        what = f"no connection ({cause}); see whether this machine is online"
-        if isinstance(error, requests.HTTPError):
-            what = f"the server answers {str(error).partition(' for url')[0]}; try later"
-        elif isinstance(error, requests.exceptions.ChunkedEncodingError):
-            what = f"broke off ({error}); try again"
-        raise UserError(f"{address}: {what}, or put the file at {path} by hand") from error
+        raise UserError(f"{address}: no connection ({cause}); see whether this machine is online, {by_hand}") from error
