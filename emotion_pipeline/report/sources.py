@@ -1,21 +1,22 @@
-"""Read what the report is made of: the manifest, every model's scores in its order, histories, failures."""
+"""Read what the report is made of: the manifest, every model's scores in its order, histories, failures, faces."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Bool, Float, Int
 
 from emotion_pipeline.data.failures import read_failures
 from emotion_pipeline.data.manifest import SPLITS, Clip, labels_of, read_manifest
 from emotion_pipeline.data.scores import ScoreTable, read_scores, seed_folder
 from emotion_pipeline.data.tables import read_table
-from emotion_pipeline.emotions import EMOTIONS
 from emotion_pipeline.errors import UserError
 from emotion_pipeline.metrics import predicted_labels
 from emotion_pipeline.params import Params
-from emotion_pipeline.report.gallery import Gallery, read_gallery
 from emotion_pipeline.report.paper import title_of
 
 KINDS = {"temporal": "train_temporal", "fusion": "fuse", "baseline": "train_temporal"}
@@ -55,11 +56,10 @@ class Model:
 
 @dataclass(frozen=True)
 class History:
-    """A training: the first column of its history.csv (epoch, or what was tried) and the measured ones."""
+    """A training: the columns of its history.csv, the first one its epochs, or what was tried."""
 
     name: str
     title: str
-    x: str
     columns: dict[str, list[float]]
 
 
@@ -75,7 +75,7 @@ class Sources:
     still_accuracy: tuple[dict[str, str], ...]  # rows of finetune_vgg's accuracy.csv
     stages: tuple[str, ...]  # that work clip by clip
     failures: tuple[Row, ...]  # stage, clip_id, reason, detail
-    gallery: Gallery
+    gallery: Mapping[str, Any]  # as `read_gallery`
 
     @property
     def reported(self) -> str:
@@ -85,8 +85,8 @@ class Sources:
 
 def kinds_of(params: Params) -> dict[str, str]:
     """Return every model of params.yaml by name and its kind, in the order shown."""
-    baselines = {name: model.model in ("scores", "svm") for name, model in params.train_temporal.items()}
-    kinds = {name: "baseline" if baseline else "temporal" for name, baseline in baselines.items()}
+    plain = {"scores": "baseline", "svm": "baseline"}
+    kinds = {name: plain.get(model.model, "temporal") for name, model in params.train_temporal.items()}
     kinds |= dict.fromkeys(params.fusion, "fusion")
     return dict(sorted(kinds.items(), key=lambda item: list(KINDS).index(item[1])))
 
@@ -134,6 +134,16 @@ def failure_folders(data: Path, params: Params) -> dict[str, Path]:
     return {stage: data / stage for stage in PER_CLIP} | dict(sorted(read.items()))
 
 
+def read_gallery(folder: Path) -> dict[str, Any]:
+    """Return gallery.json of stage `gallery`, with the `picture` (JPEG or None) of each row of `worst` and `strips`."""
+    whole = json.loads((folder / "gallery.json").read_text(encoding="utf-8"))
+    for kind, key, rows in (("sheet", "clip_id", whole["worst"]), ("strip", "emotion", whole["strips"])):
+        for row in rows:
+            file = folder / f"{kind}_{row[key]}.jpg"
+            row["picture"] = file.read_bytes() if file.is_file() else None
+    return whole
+
+
 def _model(kind: str, name: str, folder: Path, clips: Sequence[Clip], params: Params) -> Model:
     files = [seed_folder(folder, seed) / "scores.h5" for seed in params.training.seeds]
     if lost := [path for path in files if not path.is_file()]:
@@ -150,14 +160,12 @@ def _in_order_of(
 
     Raises UserError where the file has a clip that the manifest lacks.
     """
-    row = {clip.clip_id: i for i, clip in enumerate(clips)}
-    if unknown := sorted(set(table.clip_ids) - set(row)):
+    ids = [clip.clip_id for clip in clips]
+    if unknown := sorted(set(table.clip_ids) - set(ids)):
         raise UserError(f"{path}: clip {unknown[0]} is not in clips.csv; run `dvc repro` to make the file anew")
-    rows = [row[clip_id] for clip_id in table.clip_ids]
-    scores = np.full((len(clips), len(EMOTIONS)), np.nan, dtype=np.float32)
-    present = np.zeros(len(clips), dtype=bool)
-    scores[rows], present[rows] = table.scores, table.present
-    return scores, present
+    scores = pd.DataFrame(table.scores, table.clip_ids).reindex(ids)
+    present = pd.Series(table.present, table.clip_ids).reindex(ids, fill_value=False)
+    return scores.to_numpy(), present.to_numpy()
 
 
 def _histories(data: Path, params: Params) -> Iterator[History]:
@@ -171,4 +179,4 @@ def _histories(data: Path, params: Params) -> Iterator[History]:
         file = folder / "history.csv"
         if rows := read_table(file) if file.exists() else []:  # a rule that needs no training has none
             columns = {key: [float(row[key] or "nan") for row in rows] for key in rows[0]}
-            yield History(name, title, next(iter(columns)), columns)
+            yield History(name, title, columns)
