@@ -119,11 +119,9 @@ def probe(path: Path) -> Media:
     """
     with _open(path) as container:
         video = _video(container, path)
-        frames = sum(bool(packet.size) and packet.stream is video for packet in _packets(container, video, path))
-        fps = float(video.average_rate or video.guessed_rate or 0)
         return Media(
-            frames=frames,
-            fps=round(fps, 6),
+            frames=sum(bool(packet.size) and packet.stream is video for packet in _packets(container, video, path)),
+            fps=round(float(video.average_rate or video.guessed_rate or 0), 6),
             width=video.codec_context.width,
             height=video.codec_context.height,
             seconds=round(max(container.duration or 0, 0) / av.time_base, 6),
@@ -179,9 +177,8 @@ def timed_sound(path: Path) -> Iterator[tuple[float, av.AudioFrame]]:
 
 
 def _sound_frames(container: InputContainer, path: Path) -> Iterator[av.AudioFrame]:
-    track = container.streams.audio[0] if container.streams.audio else None
-    for packet in _demux(container) if track else ():
-        for frame in track.decode(packet) if track and packet.stream is track else ():
+    for track in container.streams.audio[:1]:
+        for frame in chain.from_iterable(track.decode(p) for p in _demux(container) if p.stream is track):
             if not SOUND_RATES[0] <= frame.sample_rate <= SOUND_RATES[1]:
                 raise ClipError("unreadable", f"{path.name}: its sound has {frame.sample_rate} samples per second")
             yield frame
