@@ -112,10 +112,9 @@ def _packets(container: InputContainer, video: av.VideoStream, path: Path) -> It
 
 
 def probe(path: Path) -> Media:
-    """Return the numbers of a video. Reads every packet and decodes nothing.
+    """Return the numbers of a video. Read every packet and decode nothing.
 
-    Raises ClipError: `empty` (0 bytes), `unreadable` (no video), `truncated` (fewer frames than the header announces,
-    or a last frame long before the announced end).
+    Raises ClipError: `empty` (0 bytes), `unreadable` (no video), `truncated` (fewer frames or seconds than announced).
     """
     with _open(path) as container:
         video = _video(container, path)
@@ -138,9 +137,8 @@ def timed_frames(path: Path) -> Iterator[tuple[float, UInt8[np.ndarray, "h w 3"]
     """Yield each frame and its time, in the order of display: RGB, upright.
 
     Times are in seconds from the beginning of the file. The first frame can be later than 0, if the sound begins first.
-    Raises ClipError:
-    `unreadable`: the file cannot be opened, a frame cannot be decoded, or a frame has another size than the first;
-    `truncated`: as `probe`, or the last frame is not whole (a cut MPEG-1 file, whose header announces no length).
+    Raises ClipError as `probe`; `unreadable`, too, for a frame that cannot be decoded or has another size than the
+    first; `truncated`, too, for a last frame that is not whole (a cut MPEG-1 file, whose header announces no length).
     """
     whole, time, shape = True, 0.0, None
     with _open(path) as container:

@@ -36,7 +36,8 @@ def accuracy_bars(
     models: Sequence[Model], rows: Sequence[Row], splits: Sequence[str], chance: Mapping[str, float]
 ) -> bytes:
     """Plot the accuracy in per cent of every model and split with its 95 % interval, and chance as a dashed line."""
-    places = _places([model.kind for model in models])
+    gaps = [0, *(a.kind != b.kind for a, b in pairwise(models))]  # between kinds
+    places = np.arange(len(models)) + 0.5 * np.cumsum(gaps)
     thick = 0.8 / len(splits)
     dashed: dict[str, Any] = {"linestyle": (0, (4, 3)), "linewidth": 1.1}
     figure = Figure(figsize=(8.6, 0.9 + 0.4 * places[-1]), layout="constrained")
@@ -81,11 +82,6 @@ def _svg(figure: Figure) -> bytes:
     file = io.BytesIO()
     figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
     return file.getvalue()
-
-
-def _places(kinds: Sequence[str]) -> np.ndarray:
-    """Return a place on the axis for each model, with a gap between kinds."""
-    return np.arange(len(kinds)) + 0.5 * np.cumsum([0, *(a != b for a, b in pairwise(kinds))])
 
 
 def _panel(axes: Axes, history: History, kind: str, names: Sequence[str]) -> None:

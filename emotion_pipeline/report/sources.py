@@ -10,9 +10,8 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, Int
 
-from emotion_pipeline.data.failures import read_failures
 from emotion_pipeline.data.manifest import SPLITS, Clip, labels_of, read_manifest
-from emotion_pipeline.data.scores import ScoreTable, read_scores, seed_folder
+from emotion_pipeline.data.scores import read_scores, seed_folder
 from emotion_pipeline.data.tables import read_table
 from emotion_pipeline.errors import UserError
 from emotion_pipeline.metrics import predicted_labels
@@ -118,11 +117,7 @@ def read_sources(data: Path, params: Params) -> Sources:
 
 def failure_rows(folders: Mapping[str, Path]) -> list[Row]:
     """Return the clips in every folder's failures.csv: stage, clip_id, reason, detail."""
-    return [
-        {"stage": stage, "clip_id": clip_id, "reason": error.reason, "detail": error.detail}
-        for stage, folder in folders.items()
-        for clip_id, error in sorted(read_failures(folder).items())
-    ]
+    return [{"stage": stage, **row} for stage, folder in folders.items() for row in read_table(folder / "failures.csv")]
 
 
 def failure_folders(data: Path, params: Params) -> dict[str, Path]:
@@ -148,19 +143,14 @@ def _model(kind: str, name: str, folder: Path, clips: Sequence[Clip], params: Pa
     files = [seed_folder(folder, seed) / "scores.h5" for seed in params.training.seeds]
     if lost := [path for path in files if not path.is_file()]:
         raise UserError(f"{lost[0]}: no such file: `{folder}` is not here; `dvc pull {folder}`, or `dvc repro`")
-    tables = [_in_order_of(clips, read_scores(path), path) for path in files]
+    scores, present = zip(*(_in_order_of([clip.clip_id for clip in clips], path) for path in files), strict=True)
     learnt_val = kind == "fusion" and params.fusion[name].trained_on == "train_val"
-    return Model(kind, name, np.stack([scores for scores, _ in tables]), tables[0][1], learnt_val)
+    return Model(kind, name, np.stack(scores), present[0], learnt_val)
 
 
-def _in_order_of(
-    clips: Sequence[Clip], table: ScoreTable, path: Path
-) -> tuple[Float[np.ndarray, "n k"], Bool[np.ndarray, " n"]]:
-    """Return scores and presence of every clip of the manifest; a clip that the file lacks is absent.
-
-    Raises UserError where the file has a clip that the manifest lacks.
-    """
-    ids = [clip.clip_id for clip in clips]
+def _in_order_of(ids: Sequence[str], path: Path) -> tuple[Float[np.ndarray, "n k"], Bool[np.ndarray, " n"]]:
+    """Return scores and presence of every clip of the manifest; a clip that the file lacks is absent."""
+    table = read_scores(path)
     if unknown := sorted(set(table.clip_ids) - set(ids)):
         raise UserError(f"{path}: clip {unknown[0]} is not in clips.csv; run `dvc repro` to make the file anew")
     scores = pd.DataFrame(table.scores, table.clip_ids).reindex(ids)

@@ -9,7 +9,7 @@ from sklearn.metrics import confusion_matrix
 
 from emotion_pipeline.data.manifest import SPLITS, class_table
 from emotion_pipeline.emotions import EMOTIONS
-from emotion_pipeline.metrics import NO_PREDICTION, accuracy, bootstrap_interval, mcnemar, split_metrics, uar
+from emotion_pipeline.metrics import NO_PREDICTION, accuracy, bootstrap_interval, mcnemar, uar
 from emotion_pipeline.params import EvaluateParams
 from emotion_pipeline.report import paper
 from emotion_pipeline.report.sources import KINDS, Model, Row, Sources
@@ -41,10 +41,10 @@ def accuracies(sources: Sources, params: EvaluateParams) -> list[Row]:
 
 def _accuracy(sources: Sources, model: Model, split: str, params: EvaluateParams) -> Row:
     rows = sources.rows[split]
-    numbers = split_metrics(sources.truth[rows], model.scores[:, rows], model.present[rows])
-    row: Row = {"kind": model.kind, "model": model.name, "split": split}
-    row |= over_seeds(sources.truth[rows], model.predicted[:, rows], params)
-    row |= {key: numbers[key] for key in ("accuracy_present", "n", "n_present")}
+    truth, predicted, present = sources.truth[rows], model.predicted[:, rows], model.present[rows]
+    row = Row(kind=model.kind, model=model.name, split=split) | over_seeds(truth, predicted, params)
+    row["accuracy_present"] = accuracy(truth[present], predicted[:, present]) if present.any() else None
+    row |= {"n": len(rows), "n_present": int(present.sum())}
     return {key: round(value, DIGITS) if isinstance(value, float) else value for key, value in row.items()}
 
 
