@@ -51,7 +51,7 @@ def read_manifest(path: Path) -> list[Clip]:
 
 
 def labels_of(clips: Iterable[Clip], splits: Iterable[str] = ("train", "val")) -> dict[str, int]:
-    """Return the class index by clip id, for labelled clips of some splits; by default those that choose anything."""
+    """Return class index by clip id, for labelled clips of some splits; by default not test, which chooses nothing."""
     wanted = set(splits)
     return {c.clip_id: EMOTIONS.index(c.label) for c in clips if c.label and c.split in wanted}
 

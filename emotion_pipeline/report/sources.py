@@ -98,7 +98,7 @@ def read_sources(data: Path, params: Params) -> Sources:
     clips = tuple(read_manifest(data / "ingest" / "clips.csv"))
     models = [_model(kind, name, data / KINDS[kind] / name, clips, params) for name, kind in kinds_of(params).items()]
     labels = labels_of(clips, SPLITS)
-    rows = {s: np.array([i for i, c in enumerate(clips) if c.split == s and c.label], dtype=np.int64) for s in SPLITS}
+    rows = {split: np.flatnonzero([bool(clip.label) and clip.split == split for clip in clips]) for split in SPLITS}
     if not labels:
         raise UserError(f"{data}/ingest/clips.csv: no clip of a split has a label: nothing to evaluate")
     folders = failure_folders(data, params)

@@ -99,8 +99,8 @@ class Search:
 def run_trial(search: Search, point: Point, out: Path) -> tuple[float, float]:
     """Train with a point's values, leave scores and history in `out`/seed_<seed>, and return what `judged` says.
 
-    It trains in a store of its own, so that no stage takes over what was computed with one thread. What a killed worker
-    had so far is in there, and the next worker goes on from it. The store and the network are removed in the end.
+    It trains in a store of its own, so that no stage takes over what was computed with one thread. The next worker goes
+    on from what a killed worker left there. The store and the network are removed in the end.
     """
     section, seeds, own = with_values(search.section, point), [search.seed], _store(out)
     name, where = search.target.partition(".")[2], (out, own / "models", search.params.runtime.device)
