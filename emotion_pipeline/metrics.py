@@ -57,25 +57,6 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
-def split_metrics(
-    truth: Int[np.ndarray, " n"], scores: Float[np.ndarray, "*s n k"], present: Bool[np.ndarray, " n"]
-) -> dict[str, float | int | None]:
-    """Return the numbers of one model and split in `reports/metrics.json`.
-
-    `accuracy` and `uar` are over all clips, an absent modality counting as wrong; `accuracy_present` is over the
-    clips that have the modality, None where no clip has it.
-    """
-    predicted = predicted_labels(scores, present)
-    n_present = int(present.sum())
-    return {
-        "accuracy": accuracy(truth, predicted),
-        "uar": uar(truth, predicted),
-        "n": len(truth),
-        "n_present": n_present,
-        "accuracy_present": accuracy(truth[present], predicted[..., present]) if n_present else None,
-    }
-
-
 def mcnemar(first: Bool[np.ndarray, " n"], second: Bool[np.ndarray, " n"]) -> float:
     """Return p of McNemar's exact test that two models are right equally often, from the clips in which one is right.
 

@@ -22,11 +22,9 @@ CHUNK_BYTES = 1 << 16
 class Artifact:
     """What a stage makes of one clip.
 
-    `arrays` are stored as datasets ("overlap_8/features" lands in a group), `attributes` at the root: what a
-    reader needs to understand them. `absent` is empty, or "<reason>: <detail>" where the modality is absent from
-    the clip ("no_face: in none of 72 frames"); the arrays then have length 0. `pieces` are
-    for what would fill the memory as a whole: datasets that are written while they are made, each item holding the
-    next rows of one or more of them.
+    `arrays` become datasets ("overlap_8/features" lands in a group), `attributes` those of the root. `absent` is empty,
+    or "<reason>: <detail>" where the clip lacks the modality ("no_face: in none of 72 frames"); the arrays then have
+    length 0. `pieces` are for what would fill the memory: each item holds the next rows of one or more datasets.
     """
 
     arrays: Mapping[str, np.ndarray]

@@ -36,10 +36,6 @@ class Clip:
     sha256: str = ""
 
 
-CLIPS = TypeAdapter(list[Clip])
-"""Turns the texts of a csv file into clips."""
-
-
 def write_manifest(path: Path, clips: Iterable[Clip]) -> None:
     """Write the clips to a csv file, sorted by clip id."""
     with open(path, "w", newline="", encoding="utf-8") as file:
@@ -51,14 +47,11 @@ def write_manifest(path: Path, clips: Iterable[Clip]) -> None:
 
 def read_manifest(path: Path) -> list[Clip]:
     """Return the clips that `write_manifest` wrote. Raises a ValueError where a value is not of its field's type."""
-    return CLIPS.validate_python(read_table(path))
+    return TypeAdapter(list[Clip]).validate_python(read_table(path))
 
 
 def labels_of(clips: Iterable[Clip], splits: Iterable[str] = ("train", "val")) -> dict[str, int]:
-    """Return the class index by clip id, for the labelled clips of some splits.
-
-    Without an argument these are the labels that may choose something: those of the test split stay out.
-    """
+    """Return class index by clip id, for labelled clips of some splits; by default not test, which chooses nothing."""
     wanted = set(splits)
     return {c.clip_id: EMOTIONS.index(c.label) for c in clips if c.label and c.split in wanted}
 

@@ -112,18 +112,15 @@ def _packets(container: InputContainer, video: av.VideoStream, path: Path) -> It
 
 
 def probe(path: Path) -> Media:
-    """Return the numbers of a video. Reads every packet and decodes nothing.
+    """Return the numbers of a video. Read every packet and decode nothing.
 
-    Raises ClipError: `empty` (0 bytes), `unreadable` (no video), `truncated` (fewer frames than the header announces,
-    or a last frame long before the announced end).
+    Raises ClipError: `empty` (0 bytes), `unreadable` (no video), `truncated` (fewer frames or seconds than announced).
     """
     with _open(path) as container:
         video = _video(container, path)
-        frames = sum(bool(packet.size) and packet.stream is video for packet in _packets(container, video, path))
-        fps = float(video.average_rate or video.guessed_rate or 0)
         return Media(
-            frames=frames,
-            fps=round(fps, 6),
+            frames=sum(bool(packet.size) and packet.stream is video for packet in _packets(container, video, path)),
+            fps=round(float(video.average_rate or video.guessed_rate or 0), 6),
             width=video.codec_context.width,
             height=video.codec_context.height,
             seconds=round(max(container.duration or 0, 0) / av.time_base, 6),
@@ -140,9 +137,8 @@ def timed_frames(path: Path) -> Iterator[tuple[float, UInt8[np.ndarray, "h w 3"]
     """Yield each frame and its time, in the order of display: RGB, upright.
 
     Times are in seconds from the beginning of the file. The first frame can be later than 0, if the sound begins first.
-    Raises ClipError:
-    `unreadable`: the file cannot be opened, a frame cannot be decoded, or a frame has another size than the first;
-    `truncated`: as `probe`, or the last frame is not whole (a cut MPEG-1 file, whose header announces no length).
+    Raises ClipError as `probe`; `unreadable`, too, for a frame that cannot be decoded or has another size than the
+    first; `truncated`, too, for a last frame that is not whole (a cut MPEG-1 file, whose header announces no length).
     """
     whole, time, shape = True, 0.0, None
     with _open(path) as container:
@@ -179,9 +175,8 @@ def timed_sound(path: Path) -> Iterator[tuple[float, av.AudioFrame]]:
 
 
 def _sound_frames(container: InputContainer, path: Path) -> Iterator[av.AudioFrame]:
-    track = container.streams.audio[0] if container.streams.audio else None
-    for packet in _demux(container) if track else ():
-        for frame in track.decode(packet) if track and packet.stream is track else ():
+    for track in container.streams.audio[:1]:
+        for frame in chain.from_iterable(track.decode(p) for p in _demux(container) if p.stream is track):
             if not SOUND_RATES[0] <= frame.sample_rate <= SOUND_RATES[1]:
                 raise ClipError("unreadable", f"{path.name}: its sound has {frame.sample_rate} samples per second")
             yield frame

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from numpy.random import Generator
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from emotion_pipeline.data.artifact import read_array
 from emotion_pipeline.data.failures import read_failures
@@ -56,8 +57,7 @@ def load_sequences(
     found = {i: _features(folder, i, dataset, max_length) for i in ids if i not in failed}
     if not found:
         raise UserError(f"{folder}: none of the {len(ids)} clips has features; see {folder}/failures.csv")
-    first = next(iter(found))
-    width = found[first].shape[1]
+    first, width = next((clip_id, array.shape[1]) for clip_id, array in found.items())
     for clip_id, array in found.items():
         if array.shape[1] != width:
             raise UserError(
@@ -84,8 +84,8 @@ def datasets_of(folder: Path) -> list[str]:
 
 def overlaps_of(folder: Path) -> tuple[int, ...]:
     """Return the window overlaps for which the first file of the folder has features."""
-    names = datasets_of(folder)
-    return tuple(sorted(int(name.removeprefix("overlap_")) for name in names if re.fullmatch(r"overlap_\d+", name)))
+    found = (re.fullmatch(r"overlap_(\d+)", name) for name in datasets_of(folder))
+    return tuple(sorted(int(name[1]) for name in found if name))
 
 
 def _features(folder: Path, clip_id: str, dataset: str, max_length: int | None) -> Float[np.ndarray, "t d"]:
@@ -134,11 +134,8 @@ def bucketed(lengths: Int[np.ndarray, " n"], batch: int, rng: Generator | None =
 
 def padded(arrays: Sequence[np.ndarray]) -> tuple[Float[Tensor, "b t d"], Int[Tensor, " b"]]:
     """Stack sequences, each followed by zeros up to the longest; and their lengths."""
-    lengths = torch.tensor([len(a) for a in arrays])
-    features = np.zeros((len(arrays), int(lengths.max()), arrays[0].shape[1]), np.float32)
-    for row, array in zip(features, arrays, strict=True):
-        row[: len(array)] = array
-    return torch.from_numpy(features), lengths
+    features = pad_sequence([torch.from_numpy(array) for array in arrays], batch_first=True)
+    return features, torch.tensor([len(array) for array in arrays])
 
 
 Labelled = tuple[Int[np.ndarray, " _"], Int[np.ndarray, " _"]]
@@ -160,10 +157,10 @@ def labelled_rows(
     labels = labels_of(clips, (split,))
     rows = [i for i, clip_id in enumerate(clip_ids) if clip_id in labels and present[i]]
     found = np.array([labels[clip_ids[i]] for i in rows], dtype=np.int64)
-    least = 2 if split == "train" else 1
-    if len(np.unique(found)) < least:
+    classes, least = len(np.unique(found)), 2 if split == "train" else 1
+    if classes < least:
         raise UserError(
-            f"of the {len(labels)} labelled clips of split {split}, {len(rows)} have the modality, of"
-            f" {len(np.unique(found))} classes; at least {least} needed"
+            f"of the {len(labels)} labelled clips of split {split}, {len(rows)} have the modality, of {classes}"
+            f" classes; at least {least} needed"
         )
     return np.array(rows, dtype=np.int64), found

@@ -21,7 +21,6 @@ from emotion_pipeline.params.extraction import (
 from emotion_pipeline.params.file import EvaluateParams, Params, RuntimeParams, load_params
 from emotion_pipeline.params.models import (
     AugmentParams,
-    FitParams,
     FusionParams,
     LstmParams,
     MlpParams,
@@ -33,6 +32,5 @@ from emotion_pipeline.params.models import (
     SvmFusionParams,
     SvmParams,
     TemporalParams,
-    TrainingParams,
     WeightedMeanParams,
 )

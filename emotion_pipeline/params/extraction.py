@@ -103,7 +103,21 @@ class JitterParams(Section):
     flip: bool
 
 
-class FinetuneVggParams(Section):
+class FinetuneParams(Section):
+    """What the fine-tunings of VGG-Face and C3D share."""
+
+    weights: str | None  # file in data/weights/vgg_face or data/weights/c3d; null: random start
+    width: Annotated[float, Field(gt=0, le=1)]  # of every layer, 1 = the published network
+    dropout: Dropout  # of the last layer's inputs
+    learning_rate: Positive
+    lr_schedule: Literal["constant", "cosine"]  # of the learning rate over the epochs; cosine: falls to 0
+    weight_decay: NotNegative
+    epochs: Count
+    patience: Count  # epochs without a higher accuracy: VGG-Face on the held-out images, C3D over the clips of val
+    seed: WholeNumber
+
+
+class FinetuneVggParams(FinetuneParams):
     """Fine-tuning VGG-Face on still faces, section 2.3."""
 
     images: Literal["stills", "clips", "none"]  # FER2013, or frames of the labelled clips; none: `weights` as they are
@@ -113,20 +127,11 @@ class FinetuneVggParams(Section):
     film_frames: str  # folder <class>/<file> (as SFEW) on which accuracy is measured, too, where it holds any
     margin: Annotated[float, Field(ge=0, le=1)]  # of the aligned stills, as track.margin
     frames_per_clip: Count  # with images: clips
-    weights: str | None  # file in data/weights/vgg_face; null: random start
-    width: Annotated[float, Field(gt=0, le=1)]  # of every layer, 1 = VGG-16
     pixels: Annotated[int, Field(ge=32, le=224, multiple_of=32)]  # side of the input of a network that starts at random
     grey: bool  # the network sees grey pictures: right where all that it ever learnt from was grey
-    dropout: Dropout  # of the last layer's inputs
     jitter: JitterParams
-    learning_rate: Positive
-    lr_schedule: Literal["constant", "cosine"]  # of the learning rate over the epochs; cosine: falls to 0
-    weight_decay: NotNegative
     batch_images: Count
-    epochs: Count
-    patience: Count  # epochs without a higher held-out accuracy
     val_fraction: Annotated[float, Field(gt=0, lt=1)]  # part of the training images
-    seed: WholeNumber
 
 
 class ExtractVggParams(Section):
@@ -136,7 +141,7 @@ class ExtractVggParams(Section):
     flipped: bool  # of the mirrored faces, too
 
 
-class FinetuneC3dParams(Section):
+class FinetuneC3dParams(FinetuneParams):
     """Fine-tuning C3D on windows of 16 faces, section 2.4."""
 
     windows: Literal["central", "random", "all", "weighted", "maximum"]
@@ -145,25 +150,14 @@ class FinetuneC3dParams(Section):
     temperature_first: Positive  # T(t) = max(last, first * factor ** t) of equation 1, t from the first weighted epoch
     temperature_factor: Annotated[float, Field(gt=0, le=1)]
     temperature_last: Positive
-    weights: str | None  # file in data/weights/c3d; null: random start
-    width: Annotated[float, Field(gt=0, le=1)]
-    dropout: Dropout
     flip: bool
-    learning_rate: Positive
-    lr_schedule: Literal["constant", "cosine"]  # as finetune_vgg.lr_schedule
-    weight_decay: NotNegative
     batch_windows: Count
-    epochs: Count
-    patience: Count  # epochs without a higher accuracy over the clips of val
-    seed: WholeNumber
 
 
-class ExtractC3dParams(Section):
+class ExtractC3dParams(ExtractVggParams):
     """The second fully connected layer of every window."""
 
     overlaps: tuple[Overlap, ...]
-    relu: bool
-    flipped: bool  # of the mirrored faces, too
 
 
 class ExtractAudioParams(Section):

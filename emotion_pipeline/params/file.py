@@ -12,22 +12,8 @@ import yaml
 from pydantic import ValidationError, model_validator
 
 from emotion_pipeline.errors import UserError
+from emotion_pipeline.params import extraction, models
 from emotion_pipeline.params.base import Count, Fraction, Name, Positive, Section, WholeNumber
-from emotion_pipeline.params.extraction import (
-    AlignParams,
-    DetectParams,
-    ExtractAudioParams,
-    ExtractC3dParams,
-    ExtractVggParams,
-    FinetuneC3dParams,
-    FinetuneVggParams,
-    GalleryParams,
-    IngestParams,
-    QualityParams,
-    SampleParams,
-    TrackParams,
-)
-from emotion_pipeline.params.models import FusionParams, TemporalParams, TrainingParams
 
 S = TypeVar("S", bound=Section)
 
@@ -80,21 +66,21 @@ class RuntimeParams(Section):
 class Params(Section):
     """The whole file."""
 
-    sample: SampleParams
-    ingest: IngestParams
-    detect: DetectParams
-    align: AlignParams
-    track: TrackParams
-    quality: QualityParams
-    gallery: GalleryParams
-    finetune_vgg: FinetuneVggParams
-    extract_vgg: ExtractVggParams
-    finetune_c3d: dict[Name, FinetuneC3dParams]  # by network
-    extract_c3d: dict[Name, ExtractC3dParams]  # by network
-    extract_audio: ExtractAudioParams
-    training: TrainingParams
-    train_temporal: dict[Name, TemporalParams]  # by model
-    fusion: dict[Name, FusionParams]  # by fusion: stage fuse@<name>
+    sample: extraction.SampleParams
+    ingest: extraction.IngestParams
+    detect: extraction.DetectParams
+    align: extraction.AlignParams
+    track: extraction.TrackParams
+    quality: extraction.QualityParams
+    gallery: extraction.GalleryParams
+    finetune_vgg: extraction.FinetuneVggParams
+    extract_vgg: extraction.ExtractVggParams
+    finetune_c3d: dict[Name, extraction.FinetuneC3dParams]  # by network
+    extract_c3d: dict[Name, extraction.ExtractC3dParams]  # by network
+    extract_audio: extraction.ExtractAudioParams
+    training: models.TrainingParams
+    train_temporal: dict[Name, models.TemporalParams]  # by model
+    fusion: dict[Name, models.FusionParams]  # by fusion: stage fuse@<name>
     evaluate: EvaluateParams
     runtime: RuntimeParams
 

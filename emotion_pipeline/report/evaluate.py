@@ -54,7 +54,7 @@ def write_tables(sources: Sources, accuracies: Sequence[Row], reports: Path) -> 
     compared = tables.compared_fusions(sources, accuracies)
     write_table(reports / "tables" / "fusions_compared.csv", compared, tables.COMPARED)
     for history in sources.histories:
-        if history.x == "epoch":
+        if "epoch" in history.columns:
             rows = zip(*history.columns.values(), strict=True)
             write_rows(reports / "training" / f"{history.name}.csv", [list(history.columns), *rows])
     for model in sources.models:

@@ -36,7 +36,8 @@ def accuracy_bars(
     models: Sequence[Model], rows: Sequence[Row], splits: Sequence[str], chance: Mapping[str, float]
 ) -> bytes:
     """Plot the accuracy in per cent of every model and split with its 95 % interval, and chance as a dashed line."""
-    places = _places([model.kind for model in models])
+    gaps = [0, *(a.kind != b.kind for a, b in pairwise(models))]  # between kinds
+    places = np.arange(len(models)) + 0.5 * np.cumsum(gaps)
     thick = 0.8 / len(splits)
     dashed: dict[str, Any] = {"linestyle": (0, (4, 3)), "linewidth": 1.1}
     figure = Figure(figsize=(8.6, 0.9 + 0.4 * places[-1]), layout="constrained")
@@ -66,14 +67,14 @@ def accuracy_bars(
 @mpl.rc_context(STYLE)
 def training_curves(history: History) -> bytes:
     """Plot loss above accuracy (or what there is of them), over the epochs or the values tried."""
-    names = [name for name in history.columns if name != history.x]
+    x, *names = history.columns
     panels = {kind: [name for name in names if kind in name] for kind in ("loss", "accuracy")}
     panels = {kind: chosen for kind, chosen in panels.items() if chosen}
     figure = Figure(figsize=(3.7, 3.1), layout="constrained")
     grid = figure.subplots(max(len(panels), 1), 1, sharex=True, squeeze=False)[:, 0]
     for axes, (kind, chosen) in zip(grid, panels.items(), strict=False):
         _panel(axes, history, kind, chosen)
-    grid[-1].set_xlabel("C" if history.x == "c" else history.x)
+    grid[-1].set_xlabel("C" if x == "c" else x)
     return _svg(figure)
 
 
@@ -83,21 +84,16 @@ def _svg(figure: Figure) -> bytes:
     return file.getvalue()
 
 
-def _places(kinds: Sequence[str]) -> np.ndarray:
-    """Return a place on the axis for each model, with a gap between kinds."""
-    changes = [0, *(a != b for a, b in pairwise(kinds))]
-    return np.arange(len(kinds)) + 0.5 * np.cumsum(changes)
-
-
 def _panel(axes: Axes, history: History, kind: str, names: Sequence[str]) -> None:
-    x, scale = history.columns[history.x], 100 if kind == "accuracy" else 1
+    (tried, x), *_ = history.columns.items()
+    scale = 100 if kind == "accuracy" else 1
     for name in names:
         part = name.removesuffix(f"_{kind}")
         style = {"color": CURVES.get(part, "#b4652a"), "marker": "o", "markersize": 2.5, "linewidth": 1.3}
         axes.plot(x, [scale * value for value in history.columns[name]], label=part, **style)  # type: ignore[arg-type]
     axes.set_ylabel("accuracy, %" if kind == "accuracy" else kind)
     axes.set_ylim(0, 100 if kind == "accuracy" else None)
-    if history.x == "epoch":
+    if tried == "epoch":
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     elif min(x, default=0) > 0:
         axes.set_xscale("log")

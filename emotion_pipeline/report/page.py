@@ -18,16 +18,14 @@ KINDS = {
     "fusion": "Fusions",
     "baseline": "Comparisons: no sequence model, or another classifier",
 }
-DRAWN = ("temporal", "fusion")
-"""Kinds in the figure of accuracies."""
+"""How each kind of models is written, in the order shown."""
 
 
 def page(sources: Sources, accuracies: Sequence[Row], params: EvaluateParams) -> str:
     """Return the whole page. Every text from outside is escaped."""
     splits: list[str] = [split for split in ("val", "test") if split in sources.rows] or [sources.reported]
     chances = {split: tables.chance(sources, split) for split in splits}
-    drawn = [model for model in sources.models if model.kind in DRAWN]
-    tops = {kind: tables.best(accuracies, sources.reported, (kind,)) for kind in KINDS}
+    drawn = [model for model in sources.models if model.kind != "baseline"]
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -45,7 +43,6 @@ def page(sources: Sources, accuracies: Sequence[Row], params: EvaluateParams) ->
         chances=chances,
         bars=figures.accuracy_bars(drawn, accuracies, splits, {split: pair[0] for split, pair in chances.items()}),
         matrices=[_matrix(sources, model) for model in drawn],
-        tops={kind: best for kind, best in tops.items() if best},
         classes=class_table(sources.clips),
         kinds=KINDS,
         emotions=EMOTIONS,

@@ -19,6 +19,7 @@ from emotion_pipeline.report.tables import over_seeds
 Answers = Mapping[str, Sequence[Mapping[str, str]]]
 """By model, the rows of its `reports/confusion/<model>.csv`."""
 
+CLASSES = {name: label for label, name in enumerate(EMOTIONS)}
 COLUMNS = ("model", "title", "accuracy", "sd", "low", "high", "uar", "n", "runs")
 
 
@@ -37,14 +38,13 @@ def read_answers(revision: str) -> dict[str, list[dict[str, str]]]:
     """Return the answers of every model in a revision of this repository; DVC gets what is not here from its cache."""
     from dvc.api import DVCFileSystem
     from dvc.exceptions import DvcException
-    from dvc.scm import RevError
     from dvc_data.index import DataIndexDirError
 
     try:
         files = DVCFileSystem(".", rev=revision)
         paths = sorted(files.glob("reports/confusion/*.csv"))
         texts = {PurePosixPath(path).stem: files.read_text(path, encoding="utf-8") for path in paths}
-    except (DvcException, RevError, DataIndexDirError, OSError) as error:
+    except (DvcException, DataIndexDirError, OSError) as error:
         raise UserError(
             f"{revision}: DVC cannot read its report ({error}); see `dvc exp show`, or `dvc pull` its reports"
         ) from error
@@ -69,11 +69,7 @@ def _row(model: str, folds: Iterable[Sequence[Mapping[str, str]]], params: Evalu
     ids = [row["clip_id"] for row in by_run[0]]
     if len(set(ids)) < len(ids):
         raise UserError(f"{model}: a clip is in the test split of two runs; pool runs with different test subjects")
-    truth = np.array([EMOTIONS.index(row["actual"]) for row in by_run[0]])
-    predicted = np.array([[_class(row["predicted"]) for row in own] for own in by_run])
+    truth = np.array([CLASSES[row["actual"]] for row in by_run[0]])
+    predicted = np.array([[CLASSES.get(row["predicted"], NO_PREDICTION) for row in own] for own in by_run])
     numbers = over_seeds(truth, predicted, params)
     return {"model": model, "title": title_of(model), **numbers, "n": len(truth), "runs": len(runs)}
-
-
-def _class(name: str) -> int:
-    return EMOTIONS.index(name) if name in EMOTIONS else NO_PREDICTION

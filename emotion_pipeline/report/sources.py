@@ -1,21 +1,21 @@
-"""Read what the report is made of: the manifest, every model's scores in its order, histories, failures."""
+"""Read what the report is made of: the manifest, every model's scores in its order, histories, failures, faces."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Bool, Float, Int
 
-from emotion_pipeline.data.failures import read_failures
 from emotion_pipeline.data.manifest import SPLITS, Clip, labels_of, read_manifest
-from emotion_pipeline.data.scores import ScoreTable, read_scores, seed_folder
+from emotion_pipeline.data.scores import read_scores, seed_folder
 from emotion_pipeline.data.tables import read_table
-from emotion_pipeline.emotions import EMOTIONS
 from emotion_pipeline.errors import UserError
 from emotion_pipeline.metrics import predicted_labels
 from emotion_pipeline.params import Params
-from emotion_pipeline.report.gallery import Gallery, read_gallery
 from emotion_pipeline.report.paper import title_of
 
 KINDS = {"temporal": "train_temporal", "fusion": "fuse", "baseline": "train_temporal"}
@@ -55,11 +55,10 @@ class Model:
 
 @dataclass(frozen=True)
 class History:
-    """A training: the first column of its history.csv (epoch, or what was tried) and the measured ones."""
+    """A training: the columns of its history.csv, the first one its epochs, or what was tried."""
 
     name: str
     title: str
-    x: str
     columns: dict[str, list[float]]
 
 
@@ -75,7 +74,7 @@ class Sources:
     still_accuracy: tuple[dict[str, str], ...]  # rows of finetune_vgg's accuracy.csv
     stages: tuple[str, ...]  # that work clip by clip
     failures: tuple[Row, ...]  # stage, clip_id, reason, detail
-    gallery: Gallery
+    gallery: Mapping[str, Any]  # as `read_gallery`
 
     @property
     def reported(self) -> str:
@@ -85,8 +84,8 @@ class Sources:
 
 def kinds_of(params: Params) -> dict[str, str]:
     """Return every model of params.yaml by name and its kind, in the order shown."""
-    baselines = {name: model.model in ("scores", "svm") for name, model in params.train_temporal.items()}
-    kinds = {name: "baseline" if baseline else "temporal" for name, baseline in baselines.items()}
+    plain = {"scores": "baseline", "svm": "baseline"}
+    kinds = {name: plain.get(model.model, "temporal") for name, model in params.train_temporal.items()}
     kinds |= dict.fromkeys(params.fusion, "fusion")
     return dict(sorted(kinds.items(), key=lambda item: list(KINDS).index(item[1])))
 
@@ -99,7 +98,7 @@ def read_sources(data: Path, params: Params) -> Sources:
     clips = tuple(read_manifest(data / "ingest" / "clips.csv"))
     models = [_model(kind, name, data / KINDS[kind] / name, clips, params) for name, kind in kinds_of(params).items()]
     labels = labels_of(clips, SPLITS)
-    rows = {s: np.array([i for i, c in enumerate(clips) if c.split == s and c.label], dtype=np.int64) for s in SPLITS}
+    rows = {split: np.flatnonzero([bool(clip.label) and clip.split == split for clip in clips]) for split in SPLITS}
     if not labels:
         raise UserError(f"{data}/ingest/clips.csv: no clip of a split has a label: nothing to evaluate")
     folders = failure_folders(data, params)
@@ -118,11 +117,7 @@ def read_sources(data: Path, params: Params) -> Sources:
 
 def failure_rows(folders: Mapping[str, Path]) -> list[Row]:
     """Return the clips in every folder's failures.csv: stage, clip_id, reason, detail."""
-    return [
-        {"stage": stage, "clip_id": clip_id, "reason": error.reason, "detail": error.detail}
-        for stage, folder in folders.items()
-        for clip_id, error in sorted(read_failures(folder).items())
-    ]
+    return [{"stage": stage, **row} for stage, folder in folders.items() for row in read_table(folder / "failures.csv")]
 
 
 def failure_folders(data: Path, params: Params) -> dict[str, Path]:
@@ -134,30 +129,33 @@ def failure_folders(data: Path, params: Params) -> dict[str, Path]:
     return {stage: data / stage for stage in PER_CLIP} | dict(sorted(read.items()))
 
 
+def read_gallery(folder: Path) -> dict[str, Any]:
+    """Return gallery.json of stage `gallery`, with the `picture` (JPEG or None) of each row of `worst` and `strips`."""
+    whole = json.loads((folder / "gallery.json").read_text(encoding="utf-8"))
+    for kind, key, rows in (("sheet", "clip_id", whole["worst"]), ("strip", "emotion", whole["strips"])):
+        for row in rows:
+            file = folder / f"{kind}_{row[key]}.jpg"
+            row["picture"] = file.read_bytes() if file.is_file() else None
+    return whole
+
+
 def _model(kind: str, name: str, folder: Path, clips: Sequence[Clip], params: Params) -> Model:
     files = [seed_folder(folder, seed) / "scores.h5" for seed in params.training.seeds]
     if lost := [path for path in files if not path.is_file()]:
         raise UserError(f"{lost[0]}: no such file: `{folder}` is not here; `dvc pull {folder}`, or `dvc repro`")
-    tables = [_in_order_of(clips, read_scores(path), path) for path in files]
+    scores, present = zip(*(_in_order_of([clip.clip_id for clip in clips], path) for path in files), strict=True)
     learnt_val = kind == "fusion" and params.fusion[name].trained_on == "train_val"
-    return Model(kind, name, np.stack([scores for scores, _ in tables]), tables[0][1], learnt_val)
+    return Model(kind, name, np.stack(scores), present[0], learnt_val)
 
 
-def _in_order_of(
-    clips: Sequence[Clip], table: ScoreTable, path: Path
-) -> tuple[Float[np.ndarray, "n k"], Bool[np.ndarray, " n"]]:
-    """Return scores and presence of every clip of the manifest; a clip that the file lacks is absent.
-
-    Raises UserError where the file has a clip that the manifest lacks.
-    """
-    row = {clip.clip_id: i for i, clip in enumerate(clips)}
-    if unknown := sorted(set(table.clip_ids) - set(row)):
+def _in_order_of(ids: Sequence[str], path: Path) -> tuple[Float[np.ndarray, "n k"], Bool[np.ndarray, " n"]]:
+    """Return scores and presence of every clip of the manifest; a clip that the file lacks is absent."""
+    table = read_scores(path)
+    if unknown := sorted(set(table.clip_ids) - set(ids)):
         raise UserError(f"{path}: clip {unknown[0]} is not in clips.csv; run `dvc repro` to make the file anew")
-    rows = [row[clip_id] for clip_id in table.clip_ids]
-    scores = np.full((len(clips), len(EMOTIONS)), np.nan, dtype=np.float32)
-    present = np.zeros(len(clips), dtype=bool)
-    scores[rows], present[rows] = table.scores, table.present
-    return scores, present
+    scores = pd.DataFrame(table.scores, table.clip_ids).reindex(ids)
+    present = pd.Series(table.present, table.clip_ids).reindex(ids, fill_value=False)
+    return scores.to_numpy(), present.to_numpy()
 
 
 def _histories(data: Path, params: Params) -> Iterator[History]:
@@ -171,4 +169,4 @@ def _histories(data: Path, params: Params) -> Iterator[History]:
         file = folder / "history.csv"
         if rows := read_table(file) if file.exists() else []:  # a rule that needs no training has none
             columns = {key: [float(row[key] or "nan") for row in rows] for key in rows[0]}
-            yield History(name, title, next(iter(columns)), columns)
+            yield History(name, title, columns)

@@ -1,15 +1,15 @@
 """The tables of the report, as rows of numbers and texts."""
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 from jaxtyping import Int
 from numpy.random import default_rng
+from sklearn.metrics import confusion_matrix
 
-from emotion_pipeline.data.manifest import SPLITS
+from emotion_pipeline.data.manifest import SPLITS, class_table
 from emotion_pipeline.emotions import EMOTIONS
-from emotion_pipeline.metrics import NO_PREDICTION, accuracy, bootstrap_interval, mcnemar, split_metrics, uar
+from emotion_pipeline.metrics import NO_PREDICTION, accuracy, bootstrap_interval, mcnemar, uar
 from emotion_pipeline.params import EvaluateParams
 from emotion_pipeline.report import paper
 from emotion_pipeline.report.sources import KINDS, Model, Row, Sources
@@ -41,10 +41,10 @@ def accuracies(sources: Sources, params: EvaluateParams) -> list[Row]:
 
 def _accuracy(sources: Sources, model: Model, split: str, params: EvaluateParams) -> Row:
     rows = sources.rows[split]
-    numbers = split_metrics(sources.truth[rows], model.scores[:, rows], model.present[rows])
-    row: Row = {"kind": model.kind, "model": model.name, "split": split}
-    row |= over_seeds(sources.truth[rows], model.predicted[:, rows], params)
-    row |= {key: numbers[key] for key in ("accuracy_present", "n", "n_present")}
+    truth, predicted, present = sources.truth[rows], model.predicted[:, rows], model.present[rows]
+    row = Row(kind=model.kind, model=model.name, split=split) | over_seeds(truth, predicted, params)
+    row["accuracy_present"] = accuracy(truth[present], predicted[:, present]) if present.any() else None
+    row |= {"n": len(rows), "n_present": int(present.sum())}
     return {key: round(value, DIGITS) if isinstance(value, float) else value for key, value in row.items()}
 
 
@@ -103,12 +103,11 @@ def test_scores(sources: Sources, model: Model) -> list[Row]:
 
 def class_counts(sources: Sources) -> list[Row]:
     """Return table 1: labelled clips of each class and split, and the paper's numbers beside them."""
-    here = Counter((clip.label, clip.split) for clip in sources.clips)
     return [
-        Row({"class": emotion})
-        | {split: here[emotion, split] for split in SPLITS}
-        | {f"paper_{split}": n for split, n in zip(SPLITS, paper.CLASSES[emotion], strict=True)}
-        for emotion in EMOTIONS
+        Row({key: row[key] for key in ("class", *SPLITS)})
+        | {f"paper_{split}": n for split, n in zip(SPLITS, paper.CLASSES[str(row["class"])], strict=True)}
+        for row in class_table(sources.clips)
+        if row["class"] in paper.CLASSES
     ]
 
 
@@ -151,11 +150,9 @@ def confusion_with_absent(sources: Sources, model: Model) -> Int[np.ndarray, "7 
 
     A row's sum is the number of labelled clips of the class, times the number of seeds.
     """
-    rows = sources.rows[sources.reported]
-    predicted = model.predicted[:, rows]
-    counts = np.zeros((len(EMOTIONS), len(EMOTIONS) + 1), dtype=np.int64)
-    np.add.at(counts, (np.broadcast_to(sources.truth[rows], predicted.shape), predicted), 1)  # -1: the last column
-    return counts
+    rows, labels = sources.rows[sources.reported], [*range(len(EMOTIONS)), NO_PREDICTION]
+    truth = np.tile(sources.truth[rows], len(model.scores))
+    return confusion_matrix(truth, model.predicted[:, rows].ravel(), labels=labels)[:-1]
 
 
 def chance(sources: Sources, split: str) -> tuple[float, float]:

@@ -10,10 +10,12 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 from optuna.trial import FrozenTrial
+from sklearn.metrics import confusion_matrix
 
 from emotion_pipeline.data.scores import seed_folder
+from emotion_pipeline.emotions import EMOTIONS
 from emotion_pipeline.errors import UserError
-from emotion_pipeline.metrics import confusion, predicted_labels
+from emotion_pipeline.metrics import predicted_labels
 from emotion_pipeline.search.output import described, ranked, write_params
 from emotion_pipeline.search.study import ended_trials
 from emotion_pipeline.search.trial import Search, answers_on_val, trial_folder
@@ -38,11 +40,9 @@ def dissimilarity(matrices: Sequence[Float[np.ndarray, "7 7"]]) -> float:
 
     0 for equal matrices, 1 for models that never give the same answer to a class.
     """
-    distances = []
-    for a, b in combinations(matrices, 2):
-        rows = max(int(((a.sum(axis=1) > 0) | (b.sum(axis=1) > 0)).sum()), 1)
-        distances.append(np.linalg.norm(a - b) / np.sqrt(2 * rows))
-    return float(np.mean(distances))
+    pairs = list(combinations(matrices, 2))
+    rows = [max((a + b).any(axis=1).sum(), 1) for a, b in pairs]
+    return float(np.mean([np.linalg.norm(a - b) / np.sqrt(2 * r) for (a, b), r in zip(pairs, rows, strict=True)]))
 
 
 def write_complementary(
@@ -92,5 +92,4 @@ def _best(search: Search, among: int) -> list[tuple[FrozenTrial, Float[np.ndarra
 def _matrix_of(search: Search, model: Path) -> Float[np.ndarray, "7 7"]:
     """Return the confusion on val of a model's folder, rows that sum to 1 (0: no clip, or none with the modality)."""
     truth, scores, present = answers_on_val(search, seed_folder(model, search.seed))
-    counts = confusion(truth, predicted_labels(scores, present)).astype(float)
-    return counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    return confusion_matrix(truth, predicted_labels(scores, present), labels=range(len(EMOTIONS)), normalize="true")

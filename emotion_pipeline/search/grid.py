@@ -67,10 +67,3 @@ def order_of(grid: Grid, seed: int) -> Int[np.ndarray, " n"]:
     if count > LARGEST:
         raise UserError(f"search: the grid has {count:,} points, more than {LARGEST:,}; shorten the longest lists")
     return np.random.default_rng(seed).permutation(count)
-
-
-def point_at(grid: Grid, number: int) -> Point:
-    """Return a point of a grid: numbers go through the values of the last key first, the keys sorted."""
-    keys = sorted(grid)
-    places = np.unravel_index(number, [len(grid[key]) for key in keys])
-    return {key: grid[key][place] for key, place in zip(keys, places, strict=True)}

@@ -7,7 +7,6 @@ import math
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
-from typing import Any
 
 import matplotlib as mpl
 import yaml
@@ -75,24 +74,20 @@ def write_params(target: Path, changes: Mapping[str, Point], params: Path) -> No
         for key, value in values.items():
             whole[part][name][key] = ruamel.load(json.dumps(value)) if isinstance(value, tuple) else value
     ruamel.dump(whole, text)
+    written = yaml.safe_load(text.getvalue())
     for part in {section.partition(".")[0] for section in changes}:
-        _keep_others(whole[part], yaml.safe_load(text.getvalue())[part])
+        for name, entry in whole[part].items():
+            for key, value in list(entry.items()):
+                if value != written[part][name][key]:  # `<<: *other` would take it over from a changed entry
+                    entry[key] = value
     with open(target, "w", encoding="utf-8") as file:
         ruamel.dump(whole, file)
 
 
-def _keep_others(entries: Any, written: Any) -> None:
-    """Give its own value to each entry that would take over a changed one from another, as `<<: *other` does."""
-    for name, entry in entries.items():
-        for key, value in list(entry.items()):
-            if value != written[name][key]:
-                entry[key] = value
-
-
-def _row(search: Search, trial: FrozenTrial, keys: Sequence[str]) -> list[str | int | float]:
-    values, accuracy = search.values(trial), "" if trial.value is None else trial.value
-    own, reason = [str(choice(values[key])) for key in keys], trial.user_attrs.get("reason", "")
-    return [trial.user_attrs["point"], *own, accuracy, trial.user_attrs.get("val_nll", ""), reason]
+def _row(search: Search, trial: FrozenTrial, keys: Sequence[str]) -> list[str | int | float | None]:
+    values, noted = search.values(trial), trial.user_attrs
+    own = [str(choice(values[key])) for key in keys]
+    return [noted["point"], *own, trial.value, noted.get("val_nll"), noted.get("reason")]
 
 
 def _plot(target: Path, search: Search, trials: Sequence[FrozenTrial]) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from optuna.trial import FrozenTrial
+from sklearn.model_selection import ParameterGrid
 
 from emotion_pipeline.data.manifest import Clip, labels_of, read_manifest, seen_in_training
 from emotion_pipeline.data.scores import read_scores, rows_of, seed_folder
@@ -19,7 +20,7 @@ from emotion_pipeline.params import ModelParams, Params, Section
 from emotion_pipeline.params.search import Grid, SearchParams
 from emotion_pipeline.run.disk import STORE_VARIABLE, store_folder
 from emotion_pipeline.run.fingerprint import code_fingerprint, digest, file_sha256
-from emotion_pipeline.search.grid import Point, grid_of, order_of, point_at, section_of, with_values
+from emotion_pipeline.search.grid import Point, grid_of, order_of, section_of, with_values
 from emotion_pipeline.temporal.train import train_temporal
 
 
@@ -53,7 +54,7 @@ class Search:
 
     def point(self, place: int) -> Point:
         """Return the values of a point by its place in the order."""
-        return point_at(self.grid, int(self.order[place]))
+        return dict(sorted(ParameterGrid(self.grid)[int(self.order[place])].items()))
 
     def values(self, trial: FrozenTrial) -> Point:
         """Return what a trial tries, by dotted key."""
@@ -98,8 +99,8 @@ class Search:
 def run_trial(search: Search, point: Point, out: Path) -> tuple[float, float]:
     """Train with a point's values, leave scores and history in `out`/seed_<seed>, and return what `judged` says.
 
-    It trains in a store of its own, so that no stage takes over what was computed with one thread. What a killed worker
-    had so far is in there, and the next worker goes on from it. The store and the network are removed in the end.
+    It trains in a store of its own, so that no stage takes over what was computed with one thread. The next worker goes
+    on from what a killed worker left there. The store and the network are removed in the end.
     """
     section, seeds, own = with_values(search.section, point), [search.seed], _store(out)
     name, where = search.target.partition(".")[2], (out, own / "models", search.params.runtime.device)

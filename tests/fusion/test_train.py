@@ -17,7 +17,7 @@ from emotion_pipeline.fusion.moddrop import cross_modality_penalty
 from emotion_pipeline.fusion.model import FUSERS, fused_scores
 from emotion_pipeline.fusion.scores import RULES
 from emotion_pipeline.fusion.train import fuse as train_fusion
-from emotion_pipeline.metrics import split_metrics
+from emotion_pipeline.metrics import predicted_labels
 from emotion_pipeline.params import FusionParams, Params, RuleParams
 from emotion_pipeline.training.loop import chosen_on_val
 from emotion_pipeline.training.model import read_trained
@@ -100,7 +100,7 @@ def model_file(folder: Path) -> Path:
 def accuracy(table: ScoreTable, clips) -> float:
     test = [c for c in clips if c.split == "test"]
     rows, truth = rows_of(table, [c.clip_id for c in test]), np.array([EMOTIONS.index(c.label) for c in test])
-    return split_metrics(truth, table.scores[rows], table.present[rows])["accuracy"]
+    return float((truth == predicted_labels(table.scores[rows], table.present[rows])).mean())
 
 
 def bytes_of(folder: Path) -> dict[str, bytes]:

@@ -373,6 +373,6 @@ def test_a_network_that_was_taken_as_it_is_has_no_training_curve(reports: Path, 
     ],
 )
 def test_curves_of_small_and_odd_histories(columns: dict[str, list[float]]):
-    picture = training_curves(History("model", "a model", next(iter(columns)), columns))
+    picture = training_curves(History("model", "a model", columns))
     assert picture.startswith(b"<?xml")
     assert b"<dc:date>" not in picture

@@ -3,15 +3,15 @@ import pytest
 from emotion_pipeline.errors import UserError
 from emotion_pipeline.params import load_params
 from emotion_pipeline.params.search import load_search
-from emotion_pipeline.search.grid import grid_of, order_of, point_at, section_of, with_values
+from emotion_pipeline.search.grid import grid_of, order_of, section_of, with_values
 from tests.conftest import REPOSITORY
 from tests.search.conftest import GRID, TARGET, ranges
 
 
-def test_the_order_has_every_point_once_and_depends_on_the_seed_alone():
+def test_the_order_has_every_point_once_and_depends_on_the_seed_alone(search):
     first, same, another = (order_of(GRID, seed).tolist() for seed in (1, 1, 2))
     assert first == same != another
-    points = {tuple(sorted(point_at(GRID, number).items())) for number in first}
+    points = {tuple(sorted(search.point(place).items())) for place in range(6)}
     assert len(points) == len(first) == 6
     assert {dict(point)["dropout"] for point in points} == {0.0, 0.2, 0.4}
 
