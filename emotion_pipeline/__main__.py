@@ -33,15 +33,16 @@ def main() -> None:
     """Run one command of the command line; a wrong input ends it with one line and status 1, Ctrl-C with 130."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     try:
-        app(args=sys.argv[1:] or ["--help"], prog_name="python -m emotion_pipeline", standalone_mode=False)
+        status = app(args=sys.argv[1:] or ["--help"], prog_name="python -m emotion_pipeline", standalone_mode=False)
     except (UserError, ClipError) as error:
         sys.exit(f"ERROR: {error}")
     except typer.exceptions.TyperException as error:
         print(f"ERROR: {error.format_message()} See `python -m emotion_pipeline --help`.", file=sys.stderr)
         sys.exit(error.exit_code)
-    except (KeyboardInterrupt, typer.Abort):
+    if status == INTERRUPTED:
         log.info("interrupted: what was finished is kept")
-        sys.exit(INTERRUPTED)
+    if status:
+        sys.exit(status)
 
 
 @app.command()
