@@ -24,7 +24,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 
 from emotion_pipeline.data.sequences import bucketed, padded
 from emotion_pipeline.emotions import EMOTIONS
-from emotion_pipeline.temporal.lstm import LSTMClassifier
+from emotion_pipeline.temporal.networks import LSTMClassifier
 from emotion_pipeline.training.loop import adamw
 
 CLIPS, SHORTEST, LONGEST, BATCH, WIDTH, HIDDEN, DESCRIPTOR = 773, 20, 272, 16, 4096, 2230, 297

@@ -15,27 +15,32 @@ from emotion_pipeline.emotions import EMOTIONS
 
 NO_PREDICTION = -1
 
+Truth = Int[np.ndarray, " n"]
+Predicted = Int[np.ndarray, "*s n"]
+Scores = Float[np.ndarray, "*s n k"]
+Mask = Bool[np.ndarray, " n"]
 
-def predicted_labels(scores: Float[np.ndarray, "*s n k"], present: Bool[np.ndarray, " n"]) -> Int[np.ndarray, "*s n"]:
+
+def predicted_labels(scores: Scores, present: Mask) -> Predicted:
     """Return the class of the highest score (the first of equal ones), `NO_PREDICTION` where the modality is absent."""
     best = np.where(present[:, None], scores, 0).argmax(axis=-1)
     return np.where(present, best, NO_PREDICTION)
 
 
-def accuracy(truth: Int[np.ndarray, " n"], predicted: Int[np.ndarray, "*s n"]) -> float:
+def accuracy(truth: Truth, predicted: Predicted) -> float:
     """Return the share of right predictions. Raises ValueError for no clips at all."""
     _refuse_empty(truth)
     return float((truth == predicted).mean())
 
 
-def uar(truth: Int[np.ndarray, " n"], predicted: Int[np.ndarray, "*s n"]) -> float:
+def uar(truth: Truth, predicted: Predicted) -> float:
     """Return the unweighted average recall: the mean of the share of right predictions over the classes that occur."""
     _refuse_empty(truth)
     right = truth == predicted
     return float(np.mean([right[..., truth == label].mean() for label in np.unique(truth)]))
 
 
-def confusion(truth: Int[np.ndarray, " n"], predicted: Int[np.ndarray, "*s n"]) -> Int[np.ndarray, "7 7"]:
+def confusion(truth: Truth, predicted: Predicted) -> Int[np.ndarray, "7 7"]:
     """Return counts, rows true and columns predicted (figure 7). Clips without a prediction are in no cell."""
     counts = np.zeros((len(EMOTIONS), len(EMOTIONS)), dtype=np.int64)
     made = predicted != NO_PREDICTION
@@ -44,11 +49,7 @@ def confusion(truth: Int[np.ndarray, " n"], predicted: Int[np.ndarray, "*s n"]) 
 
 
 def bootstrap_interval(
-    truth: Int[np.ndarray, " n"],
-    predicted: Int[np.ndarray, "*s n"],
-    metric: Callable[[np.ndarray, np.ndarray], float],
-    samples: int,
-    rng: Generator,
+    truth: Truth, predicted: Predicted, metric: Callable[[Truth, Predicted], float], samples: int, rng: Generator
 ) -> tuple[float, float]:
     """Return the 95 % percentile interval of a metric over clips drawn with replacement."""
     _refuse_empty(truth)
@@ -57,15 +58,15 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
-def mcnemar(first: Bool[np.ndarray, " n"], second: Bool[np.ndarray, " n"]) -> float:
+def mcnemar(first: Mask, second: Mask) -> float:
     """Return p of McNemar's exact test that two models are right equally often, from the clips in which one is right.
 
     `first` and `second`: whether each model is right, for the same clips. 1 where both are right in the same ones.
     """
-    only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
-    return float(binomtest(only_first, only_first + only_second).pvalue) if only_first + only_second else 1.0
+    only_one = int((first ^ second).sum())
+    return float(binomtest(int((first & ~second).sum()), only_one).pvalue) if only_one else 1.0
 
 
-def _refuse_empty(truth: Int[np.ndarray, " n"]) -> None:
+def _refuse_empty(truth: Truth) -> None:
     if not len(truth):
         raise ValueError("a metric of no clips: the split has no labelled clip")

@@ -32,7 +32,7 @@ from emotion_pipeline.features.windows import (
 from emotion_pipeline.metrics import accuracy, confusion, uar
 from emotion_pipeline.params import FinetuneC3dParams, FinetuneVggParams, RuntimeParams
 from emotion_pipeline.training.device import device_of
-from emotion_pipeline.training.loop import Epoch, Step, adamw, fit, seed_torch
+from emotion_pipeline.training.loop import Epoch, Step, adamw, fit, mean_step, seed_torch
 
 WARM_UP = 10
 """Steps over which the learning rate rises: without normalisation layers, large first steps end the learning."""
@@ -81,7 +81,7 @@ def finetune_vgg(
     def held_out_batches() -> Iterator[Batch]:
         return starmap(Batch, batches(held_out, params.batch_images, pixels))
 
-    history = _fit(network, params, runtime, weights, checkpoint, _mean_of_items, train_batches, held_out_batches)
+    history = _fit(network, params, runtime, weights, checkpoint, mean_step, train_batches, held_out_batches)
     return network, history
 
 
@@ -205,11 +205,6 @@ def _set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
     for group in optimizer.param_groups:
         group["steps"] = group.get("steps", 0) + 1
         group["lr"] = rate * min(1.0, group["steps"] / WARM_UP)
-
-
-def _mean_of_items(logits: Float[Tensor, "b k"], labels: Int[Tensor, " b"]) -> Step:
-    """Return the mean loss of the items of a batch, and how many are right."""
-    return Step(F.cross_entropy(logits, labels), len(labels), (logits.argmax(1) == labels).sum())
 
 
 def _mean_of_windows(logits: Float[Tensor, "b k"], labels: Int[Tensor, " b"]) -> Step:

@@ -1,9 +1,8 @@
 """Fit one fusion, where it has something to fit, on what the temporal models say of the clips of train and val.
 
-A network is fitted on the clips of train and stopped on val. The temporal models have learnt the clips of train by
-heart, so there each model alone is nearly always right, and a network could trust any one of them. Against that:
-dropping whole modalities and parts of descriptors while training (each must be read by itself), weight decay, and the
-stop at the lowest loss on val, where the descriptors are those of unseen clips.
+The temporal models have learnt the clips of train by heart: a network that is fitted there could trust any one of them.
+Against that, training drops whole modalities and parts of descriptors, decays weights, and stops at the lowest loss on
+val, whose clips the temporal models have not seen.
 """
 
 import logging
@@ -11,30 +10,26 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from jaxtyping import Int
 from numpy.random import Generator, default_rng
-from torch import Tensor
-from torch.nn import functional as F
+from torch import Tensor, from_numpy
 
 from emotion_pipeline.data.sequences import Labelled, Standardisation, both, bucketed, standardisation_of
 from emotion_pipeline.errors import UserError
 from emotion_pipeline.fusion.inputs import Inputs
 from emotion_pipeline.fusion.moddrop import ModDropFusion
-from emotion_pipeline.fusion.model import Batch, NetworkParams, build, network_inputs, one_thread
-from emotion_pipeline.fusion.score_tree import ScoreTree
+from emotion_pipeline.fusion.model import Batch, Network, NetworkParams, build, network_inputs, one_thread
 from emotion_pipeline.fusion.scores import choose_svm, choose_weights
 from emotion_pipeline.params import (
     FusionParams,
     ModDropParams,
     RuleParams,
     ScoreTreeParams,
-    Section,
     SvmFusionParams,
     WeightedMeanParams,
 )
 from emotion_pipeline.training import loop
-from emotion_pipeline.training.loop import Step, adamw, chosen_on_val, history_rows, seed_torch
+from emotion_pipeline.training.loop import Step, adamw, chosen_on_val, history_rows, mean_step, seed_torch
 from emotion_pipeline.training.model import Model, Run, network_tensors
 
 log = logging.getLogger(__name__)
@@ -53,10 +48,11 @@ class Learnt(NamedTuple):
 def fit(learnt: Learnt, params: FusionParams, how: Run, before: Model | None = None) -> Model:
     """Return the fusion of `params`, fitted.
 
-    `before`: the same fusion of models that were trained on train alone, where these here have learnt val, too. What
-    was found on val is taken from there: the weights, the machine, or the number of epochs of a network, which is then
-    fitted on train and val together.
+    `before`: the same fusion of models that had not learnt val, where these here have. Its weights or machine are
+    taken; a network is fitted on train and val together, for the number of epochs that was best before.
     """
+    if before is not None and not isinstance(params, NetworkParams):
+        return Model(params, before.tensors)
     return FITTERS[type(params)](learnt, params, how, before)
 
 
@@ -65,22 +61,14 @@ def gamma(params: ModDropParams, epoch: int) -> float:
     return params.gamma_first * params.gamma_factor**epoch
 
 
-def _fit_nothing(learnt: Learnt, params: RuleParams, how: Run, before: Model | None) -> Model:
-    return Model(params)
-
-
-def _fit_weights(learnt: Learnt, params: WeightedMeanParams, how: Run, before: Model | None) -> Model:
-    if before is not None:
-        return Model(params, before.tensors)
+def _fit_weights(learnt: Learnt, params: WeightedMeanParams, how: Run, _: None) -> Model:
     val, labels = learnt.inputs.take(learnt.val[0]), learnt.val[1]
     weights, right = choose_weights(val.scores, val.present, labels, params.steps, params.folds, how.seed)
     log.info("fuse: accuracy %.3f on the folds of val kept back", right)
     return Model(params, {"weights": weights})
 
 
-def _fit_svm(learnt: Learnt, params: SvmFusionParams, how: Run, before: Model | None) -> Model:
-    if before is not None:
-        return Model(params, before.tensors)
+def _fit_svm(learnt: Learnt, params: SvmFusionParams, how: Run, _: None) -> Model:
     val, labels = learnt.inputs.take(learnt.val[0]), learnt.val[1]
     svm, tried = choose_svm(val.scores, val.present, labels, params.c, params.folds, how.seed)
     return Model(params, svm.tensors(), (("c", "val_accuracy"), *tried))
@@ -88,27 +76,23 @@ def _fit_svm(learnt: Learnt, params: SvmFusionParams, how: Run, before: Model | 
 
 @one_thread()
 def _fit_network(learnt: Learnt, params: NetworkParams, how: Run, before: Model | None) -> Model:
-    inputs = learnt.inputs
-    for model in inputs.names:
-        if model not in inputs.descriptors:
-            raise UserError(f"models: {model} has no descriptor")
-    train = learnt.train if before is None else both(learnt.train, learnt.val)
+    inputs, train = learnt.inputs, learnt.train if before is None else both(learnt.train, learnt.val)
     scaling = {model: _scaling(inputs, model, train[0]) for model in inputs.names}
-    everyone = network_inputs(inputs, scaling, how.device)
     seed_torch(how.seed)
-    network = build(params, {model: inputs.descriptors[model].shape[1] for model in inputs.names}).to(how.device)
+    network = build(params, scaling).to(how.device)
     decayed = ("head",) if isinstance(params, ModDropParams) else ("features", "joined", "last")
 
-    def batches(rows: np.ndarray, labels: np.ndarray, rng: Generator | None) -> list[LabelledBatch]:
-        cut = bucketed(np.ones(len(rows), np.int64), params.batch_clips, rng)
-        return [(everyone.take(torch.from_numpy(rows[b])), torch.from_numpy(labels[b]).to(how.device)) for b in cut]
+    def batches(clips: Labelled, rng: Generator | None = None) -> list[LabelledBatch]:
+        cut = bucketed(np.ones(len(clips[0]), np.int64), params.batch_clips, rng)
+        parts = [(inputs.take(clips[0][rows]), from_numpy(clips[1][rows])) for rows in cut]
+        return [(network_inputs(part, scaling, how.device), labels.to(how.device)) for part, labels in parts]
 
     history = loop.fit(
         network,
         adamw(network, decayed, params.learning_rate, params.weight_decay),
         lambda batch, epoch: _step(network, params, batch, epoch),
-        lambda epoch: batches(*train, default_rng((how.seed, epoch))),
-        (lambda: batches(*learnt.val, None)) if before is None else None,
+        lambda epoch: batches(train, default_rng((how.seed, epoch))),
+        (lambda: batches(learnt.val)) if before is None else None,
         params.epochs if before is None else int(chosen_on_val(before.history)),
         params.patience,
         checkpoint=how.checkpoint,
@@ -117,26 +101,26 @@ def _fit_network(learnt: Learnt, params: NetworkParams, how: Run, before: Model 
 
 
 def _scaling(inputs: Inputs, model: str, train: Int[np.ndarray, " t"]) -> Standardisation:
+    if model not in inputs.descriptors:
+        raise UserError(f"models: {model} has no descriptor")
     values = inputs.descriptors[model][train[inputs.present[train, inputs.names.index(model)]]]
     return standardisation_of([values], values.shape[1])
 
 
-def _step(network: ModDropFusion | ScoreTree, params: NetworkParams, batch: LabelledBatch, epoch: int) -> Step:
-    """Return the cross-entropy; training ModDrop adds gamma times the penalty, or releases the blocks in time."""
+def _step(network: Network, params: NetworkParams, batch: LabelledBatch, epoch: int) -> Step:
+    """Return the loss; training ModDrop adds gamma times the penalty, or releases the blocks in time."""
     clips, labels = batch
     extra: Tensor | float = 0.0
     if network.training and isinstance(network, ModDropFusion) and isinstance(params, ModDropParams):
         if params.cross_modality == "penalty":
             extra = gamma(params, epoch) * network.penalty()
         else:
-            network.block(epoch < params.blocked_epochs)
-    logits = network(*clips)
-    loss = F.cross_entropy(logits, labels) + extra
-    return Step(loss, len(labels), (logits.argmax(dim=1) == labels).sum())
+            network.blocked = epoch < params.blocked_epochs
+    return mean_step(network(*clips), labels, extra)
 
 
-FITTERS: dict[type[Section], Callable[..., Model]] = {
-    RuleParams: _fit_nothing,
+FITTERS: dict[type, Callable[..., Model]] = {
+    RuleParams: lambda _, params, *how: Model(params),
     WeightedMeanParams: _fit_weights,
     SvmFusionParams: _fit_svm,
     ModDropParams: _fit_network,

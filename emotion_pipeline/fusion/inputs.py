@@ -31,17 +31,17 @@ class Inputs:
     def sha256(self) -> str:
         """Return a hash over all ids and numbers."""
         arrays = [self.scores, self.present, *(self.descriptors[name] for name in sorted(self.descriptors))]
-        parts = [repr((self.clip_ids, self.names)).encode(), *(np.ascontiguousarray(a).tobytes() for a in arrays)]
-        return hashlib.sha256(b"".join(parts)).hexdigest()
+        names = repr((self.clip_ids, self.names)).encode()
+        return hashlib.sha256(names + b"".join(array.tobytes() for array in arrays)).hexdigest()
 
     @property
     def any_model(self) -> Bool[np.ndarray, " n"]:
-        """Clips of which some model says something."""
+        """Return of which clips some model says something."""
         return np.asarray(self.present.any(axis=1))
 
 
 def read_inputs(models: Mapping[str, Path], clip_ids: Sequence[str]) -> Inputs:
-    """Read `scores.h5` of each folder. Raises UserError where one is missing or is not about exactly these clips."""
+    """Return `scores.h5` of each folder. Raises UserError where one is missing or is not about exactly these clips."""
     ids, tables = tuple(sorted(clip_ids)), {}
     for model, folder in models.items():
         path = folder / "scores.h5"
@@ -50,10 +50,6 @@ def read_inputs(models: Mapping[str, Path], clip_ids: Sequence[str]) -> Inputs:
         tables[model] = read_scores(path)
         if tables[model].clip_ids != ids:
             raise UserError(f"{path}: not the clips of the manifest; run `dvc repro train_temporal@{model}`")
-    return Inputs(
-        clip_ids=ids,
-        names=tuple(models),
-        scores=np.stack([tables[m].scores for m in models], axis=1),
-        present=np.stack([tables[m].present for m in models], axis=1),
-        descriptors={m: d for m, t in tables.items() if (d := t.descriptor) is not None},
-    )
+    scores, present = (np.stack([getattr(t, what) for t in tables.values()], axis=1) for what in ("scores", "present"))
+    described = {m: table.descriptor for m, table in tables.items() if table.descriptor is not None}
+    return Inputs(ids, tuple(models), scores, present, described)

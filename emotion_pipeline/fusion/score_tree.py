@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from emotion_pipeline.fusion.moddrop import drop_modalities, masked
+from emotion_pipeline.fusion.moddrop import Descriptors, Present, Scores, drop_modalities, masked
 
 
 class ScoreTree(nn.Module):
@@ -16,9 +16,8 @@ class ScoreTree(nn.Module):
     with the scores of the other modalities (n k values; 21 for three), go through a second classifier per modality;
     (3) its outputs, joined (n k values), go through the last classifier.
 
-    The outputs of levels 1 and 2 are softmax scores, like those they are joined with (the paper does not say; without
-    a nonlinearity the tree would be one linear map). An absent modality (or one dropped in training) puts zeros in its
-    places on each level: its descriptor and scores are never read, and its own branch ends in zeros.
+    The outputs of levels 1 and 2 are softmax scores (the paper does not say; without a nonlinearity the tree would be
+    one linear map). An absent or dropped modality is zeros on each level: its descriptor and scores are never read.
     A classifier is one fully connected layer; with `hidden`, one of so many units before it.
     `widths`: descriptor size by modality, in the order of the columns of `present`.
     """
@@ -45,13 +44,8 @@ class ScoreTree(nn.Module):
         self.joined = nn.ModuleDict({name: classifier(joined) for name in widths})
         self.last = classifier(joined)
 
-    def forward(
-        self,
-        descriptors: Mapping[str, Float[Tensor, "b _"]],
-        scores: Mapping[str, Float[Tensor, "b k"]],
-        present: Bool[Tensor, "b m"],
-    ) -> Float[Tensor, "b k"]:
-        """Class scores before the softmax."""
+    def forward(self, descriptors: Descriptors, scores: Scores, present: Present) -> Float[Tensor, "b k"]:
+        """Return the class scores before the softmax."""
         keep = drop_modalities(present, self.drop_probability) if self.training else present
         there = {name: keep[:, i] for i, name in enumerate(self.names)}
         given = {name: masked(scores[name], there[name]) for name in self.names}
@@ -60,6 +54,5 @@ class ScoreTree(nn.Module):
             values = self.dropout(masked(descriptors[name], there[name]))
             own = masked(self.features[name](values).softmax(dim=1), there[name])
             parts = [own if other == name else given[other] for other in self.names]
-            branch = self.joined[name](torch.cat(parts, dim=1)).softmax(dim=1)
-            branches.append(masked(branch, there[name]))
+            branches.append(masked(self.joined[name](torch.cat(parts, dim=1)).softmax(dim=1), there[name]))
         return self.last(torch.cat(branches, dim=1))

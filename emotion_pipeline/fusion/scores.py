@@ -13,55 +13,56 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from emotion_pipeline.errors import UserError
-from emotion_pipeline.temporal.svm import LinearSvm, accuracy_by_c, best_c, fit_svm
+from emotion_pipeline.temporal.svm import Folds, LinearSvm, choose_c, fit_svm
+
+Scores = Float[np.ndarray, "n m k"]
+Present = Bool[np.ndarray, "n m"]
+Labels = Int[np.ndarray, " n"]
+Weights = Float[np.ndarray, " m"]
+Fused = Float[np.ndarray, "n k"]
 
 MOST_POINTS = 20_000
 """Of a grid of weights, all of which are tried: seven models in steps of a tenth have 8,008, ten have 92,378."""
 
 
-def majority(scores: Float[np.ndarray, "n m k"], present: Bool[np.ndarray, "n m"]) -> Float[np.ndarray, "n k"]:
-    """Each model votes for its best class; among classes with equal votes the one of the highest mean score wins.
+def majority(scores: Scores, present: Present) -> Fused:
+    """Return (votes + mean score) / (voters + 1), which sums to one: a mean score never outweighs a vote.
 
-    The result is (votes + mean score) / (voters + 1), which sums to one: a mean score never outweighs a vote.
+    Each model votes for its best class; among classes with equal votes the one of the highest mean score wins.
     """
     ballots = np.eye(scores.shape[2])[_filled(scores, present).argmax(axis=2)]
     votes = _filled(ballots, present).sum(axis=1)
     return (votes + mean(scores, present)) / (present.sum(axis=1, keepdims=True) + 1)
 
 
-def mean(scores: Float[np.ndarray, "n m k"], present: Bool[np.ndarray, "n m"]) -> Float[np.ndarray, "n k"]:
-    """Mean over the models present."""
+def mean(scores: Scores, present: Present) -> Fused:
+    """Return the mean over the models present."""
     return weighted_mean(scores, present, np.ones(scores.shape[1]))
 
 
-def maximum(scores: Float[np.ndarray, "n m k"], present: Bool[np.ndarray, "n m"]) -> Float[np.ndarray, "n k"]:
-    """Per class the highest score of the models present, divided by the sum over the classes."""
+def maximum(scores: Scores, present: Present) -> Fused:
+    """Return per class the highest score of the models present, divided by the sum over the classes."""
     highest = _filled(scores, present).max(axis=1)
     total = highest.sum(axis=1, keepdims=True)
     return highest / np.where(total > 0, total, np.nan)
 
 
-def weighted_mean(
-    scores: Float[np.ndarray, "n m k"], present: Bool[np.ndarray, "n m"], weights: Float[np.ndarray, " m"]
-) -> Float[np.ndarray, "n k"]:
-    """Weighted mean over the models present; the plain one where all of these have weight 0."""
+def weighted_mean(scores: Scores, present: Present, weights: Weights) -> Fused:
+    """Return the weighted mean over the models present; the plain one where all of these have weight 0."""
     given = present * weights
-    useless = given.sum(axis=1, keepdims=True) == 0
-    given = np.where(useless, present, given)
+    given = np.where(given.sum(axis=1, keepdims=True) == 0, present, given)
     total = given.sum(axis=1, keepdims=True)
     return np.einsum("nm,nmk->nk", given / np.where(total > 0, total, np.nan), _filled(scores, present))
 
 
 def simplex_grid(models: int, steps: int) -> Float[np.ndarray, "g m"]:
-    """All weights i / steps that are not negative and sum to one."""
+    """Return all weights i / steps that are not negative and sum to one."""
     places = steps + models - 1  # of stars and bars: the weights are the stars between neighbouring bars
     bars = np.array([(-1, *inner, places) for inner in combinations(range(places), models - 1)])
     return (np.diff(bars, axis=1) - 1) / steps
 
 
-def stratified_folds(
-    labels: Int[np.ndarray, " n"], folds: int, seed: int
-) -> list[tuple[Int[np.ndarray, " a"], Int[np.ndarray, " b"]]]:
+def stratified_folds(labels: Labels, folds: int, seed: int) -> Folds:
     """Return rows outside and inside of each fold, by scikit-learn's StratifiedKFold.
 
     Raises UserError where no class has a clip for every fold, or the clips outside one are all of one class.
@@ -79,17 +80,11 @@ def stratified_folds(
 
 
 def choose_weights(
-    scores: Float[np.ndarray, "n m k"],
-    present: Bool[np.ndarray, "n m"],
-    labels: Int[np.ndarray, " n"],
-    steps: int,
-    folds: int,
-    seed: int,
-) -> tuple[Float[np.ndarray, " m"], float]:
+    scores: Scores, present: Present, labels: Labels, steps: int, folds: int, seed: int
+) -> tuple[Weights, float]:
     """Return weights of the weighted mean by stratified cross-validation, and their accuracy on the folds kept back.
 
-    Without each fold in turn, the weights of the highest accuracy on the others are taken (`best_weights`). The result
-    is the mean of the folds' weights: no one clip decides.
+    The result is the mean of the `best_weights` without each fold in turn: no one clip decides.
     """
     chosen, right = [], np.empty(len(labels), dtype=bool)
     for others, fold in stratified_folds(labels, folds, seed):
@@ -98,14 +93,12 @@ def choose_weights(
     return np.mean(chosen, axis=0), float(right.mean())
 
 
-def best_weights(
-    scores: Float[np.ndarray, "n m k"], present: Bool[np.ndarray, "n m"], labels: Int[np.ndarray, " n"], steps: int
-) -> Float[np.ndarray, " m"]:
-    """The point of the simplex grid of the highest accuracy; of equals (with few clips, many) that of the lowest loss.
+def best_weights(scores: Scores, present: Present, labels: Labels, steps: int) -> Weights:
+    """Return the point of the simplex grid of the highest accuracy; of equals that of the lowest loss, then the first.
 
-    Of all points where there are at most `MOST_POINTS`. Of more, by greedy selection with replacement (Caruana et al.
-    2004, "Ensemble selection from libraries of models", section 2): `steps` times the model is added, once more or for
-    the first time, with which the mean over those chosen so far is best. The first of equals throughout.
+    A grid of more than `MOST_POINTS` is not searched whole, but by greedy selection with replacement (Caruana et al.
+    2004, "Ensemble selection from libraries of models", section 2): `steps` times, the model is added, once more or for
+    the first time, with which the mean over those chosen so far is best.
     """
     models = scores.shape[1]
     if comb(steps + models - 1, steps) <= MOST_POINTS:
@@ -117,13 +110,8 @@ def best_weights(
     return counts / steps
 
 
-def _best_of(
-    scores: Float[np.ndarray, "n m k"],
-    present: Bool[np.ndarray, "n m"],
-    labels: Int[np.ndarray, " n"],
-    weights: Float[np.ndarray, "g m"],
-) -> int:
-    """Which weights give the highest accuracy; of equals the ones of the lowest mean negative log score."""
+def _best_of(scores: Scores, present: Present, labels: Labels, weights: Float[np.ndarray, "g m"]) -> int:
+    """Return which weights give the highest accuracy; of equals the ones of the lowest mean negative log score."""
     right, nll = np.empty(len(weights)), np.empty(len(weights))
     for g, own in enumerate(weights):
         fused = weighted_mean(scores, present, own)
@@ -133,29 +121,23 @@ def _best_of(
 
 
 def choose_svm(
-    scores: Float[np.ndarray, "n m k"],
-    present: Bool[np.ndarray, "n m"],
-    labels: Int[np.ndarray, " n"],
-    cs: Sequence[float],
-    folds: int,
-    seed: int,
+    scores: Scores, present: Present, labels: Labels, cs: Sequence[float], folds: int, seed: int
 ) -> tuple[LinearSvm, list[tuple[float, float]]]:
     """Return a linear SVM on the scores of all models, side by side; and (C, mean accuracy on the folds) of all tried.
 
-    C is that of the highest accuracy in stratified cross-validation, the smallest of equals; the machine is then fitted
-    on all clips. Raises UserError as `stratified_folds`.
+    C is chosen in stratified cross-validation, the machine fitted on all clips. Raises UserError as `stratified_folds`.
     """
     values = svm_inputs(scores, present)
-    tried = accuracy_by_c(values, labels, cs, stratified_folds(labels, folds, seed), seed)
-    return fit_svm(values, labels, best_c(tried), seed), tried
+    c, tried = choose_c(values, labels, cs, stratified_folds(labels, folds, seed), seed)
+    return fit_svm(values, labels, c, seed), tried
 
 
-def svm_inputs(scores: Float[np.ndarray, "n m k"], present: Bool[np.ndarray, "n m"]) -> Float[np.ndarray, "n mk"]:
-    """The scores of all models side by side, zeros for an absent one."""
+def svm_inputs(scores: Scores, present: Present) -> Float[np.ndarray, "n mk"]:
+    """Return the scores of all models side by side, zeros for an absent one."""
     return _filled(scores, present).reshape(len(scores), -1)
 
 
-def _filled(scores: Float[np.ndarray, "n m k"], present: Bool[np.ndarray, "n m"]) -> Float[np.ndarray, "n m k"]:
+def _filled(scores: Scores, present: Present) -> Scores:
     return np.where(present[:, :, None], scores, 0)
 
 

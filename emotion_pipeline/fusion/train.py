@@ -24,18 +24,14 @@ from emotion_pipeline.training.model import Model, Run, read_trained, write_trai
 
 log = logging.getLogger(__name__)
 
-ON_TRAIN = "train"
-"""Folder for the same fusion of the models that were trained on train alone, where it is trained on train and val."""
-
 
 @dataclass(frozen=True)
 class Job:
-    """One fusion: read from the models' folders in `temporal`, written to `models` and, its scores, to `out`."""
+    """One fusion with one seed: its trained model goes to `models`, its scores to `out`."""
 
-    name: str
     params: FusionParams
     clips: Sequence[Clip]
-    temporal: Path
+    seed: int
     out: Path
     models: Path
     device: str
@@ -58,37 +54,36 @@ def fuse(
     the same is first done below `train`, of the models that were trained on train alone, and what that finds on val is
     used for the models that were trained on both.
     """
-    job = Job(name, params, clips, temporal, out, models, device)
     keys: dict[Path, str] = {}
     try:
         for seed in seeds:
-            alone = {model: seed_folder(temporal / model, seed) for model in params.models}
-            if params.trained_on == "train":
-                keys |= _fit_and_score(job, seed, f"seed_{seed}", alone, None)
-                continue
-            first = f"{ON_TRAIN}/seed_{seed}"
-            keys |= _fit_and_score(job, seed, first, alone, None)
-            refitted = {model: seed_folder(temporal / model / REFIT, seed) for model in params.models}
-            keys |= _fit_and_score(job, seed, f"seed_{seed}", refitted, models / f"{first}.safetensors")
+            job, before, place = Job(params, clips, seed, out, models, device), None, f"seed_{seed}"
+            folders = {model: temporal / model for model in params.models}
+            if params.trained_on == "train_val":
+                keys |= _fit_and_score(job, f"train/{place}", folders, None)
+                before = models / f"train/{place}.safetensors"
+                folders = {model: folder / REFIT for model, folder in folders.items()}
+            keys |= _fit_and_score(job, place, folders, before)
     except UserError as error:
         raise UserError(f"fusion.{name}: {error}") from error
     log.info("fuse.%s: %d clips scored", name, len(clips))
     return keys
 
 
-def _fit_and_score(job: Job, seed: int, place: str, read: Mapping[str, Path], before: Path | None) -> dict[Path, str]:
-    """Fit, or take from the store, one fusion of the models in the folders `read`, and score all clips with it."""
+def _fit_and_score(job: Job, place: str, folders: Mapping[str, Path], before: Path | None) -> dict[Path, str]:
+    """Fit, or take from the store, one fusion of the models in `folders`, and score all clips with it."""
     file, scores = job.models / f"{place}.safetensors", job.out / place / "scores.h5"
+    read = {model: seed_folder(folder, job.seed) for model, folder in folders.items()}
     inputs = read_inputs(read, [clip.clip_id for clip in job.clips])
     learnt = _learnt(job.clips, inputs)
-    settings = {"params": job.params.model_dump(mode="json"), "seed": seed}
+    settings = {"params": job.params.model_dump(mode="json"), "seed": job.seed}
     settings |= {"learnt": learnt.inputs.sha256(), "labels": seen_in_training(job.clips)}
     settings |= {"before": file_sha256(before) if before else None, "code": code_fingerprint(fit.__module__)}
     fit_key = digest(settings)
 
     def fit_now(path: Path, checkpoint: Path) -> None:
         found = read_trained(before) if before else None
-        write_trained(path, fit(learnt, job.params, Run(seed, device_of(job.device), checkpoint), found))
+        write_trained(path, fit(learnt, job.params, Run(job.seed, device_of(job.device), checkpoint), found))
 
     def score_now(path: Path, _: Path) -> None:
         fused = fused_scores(read_trained(file), inputs, device_of(job.device))
@@ -104,9 +99,8 @@ def _fit_and_score(job: Job, seed: int, place: str, read: Mapping[str, Path], be
 
 def _learnt(clips: Sequence[Clip], inputs: Inputs) -> Learnt:
     train, val = (labelled_rows(clips, split, inputs.clip_ids, inputs.any_model) for split in ("train", "val"))
-    own = np.concatenate([train[0], val[0]])
-    rows = np.arange(len(own))
-    return Learnt(inputs.take(own), (rows[: len(train[0])], train[1]), (rows[len(train[0]) :], val[1]))
+    own, first = np.concatenate([train[0], val[0]]), len(train[0])
+    return Learnt(inputs.take(own), (np.arange(first), train[1]), (np.arange(first, len(own)), val[1]))
 
 
 def _write_found(model: Model, folder: Path) -> None:

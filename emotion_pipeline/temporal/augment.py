@@ -6,19 +6,16 @@ from numpy.random import Generator
 
 from emotion_pipeline.params import AugmentParams
 
+Steps = Float[np.ndarray, "t d"]
+
 
 def augmented(
-    features: Float[np.ndarray, "t d"],
-    mirrored: Float[np.ndarray, "t d"] | None,
-    params: AugmentParams,
-    longest: int,
-    rng: Generator,
+    features: Steps, mirrored: Steps | None, params: AugmentParams, longest: int, rng: Generator
 ) -> Float[np.ndarray, "t2 d"]:
-    """A random variant of a sequence of at least one step; with nothing asked for, the sequence itself.
+    """Return a random variant of 1 to `longest` steps; with nothing asked for, the sequence itself.
 
-    With even chance the features of the mirrored faces, where there are some; then a contiguous part of random length
-    and place; then that part stretched in time, by a factor as often above 1 as below, with values between two steps
-    interpolated. The result has 1 to `longest` steps.
+    With even chance it is that of the mirrored faces, where there are some; of it a contiguous part of random length
+    and place; that part stretched in time, by a factor as often above 1 as below, values between steps interpolated.
     """
     sequence = mirrored if params.augment_flip and mirrored is not None and rng.random() < 0.5 else features
     if params.augment_shortest < 1:
@@ -31,8 +28,8 @@ def augmented(
     return sequence
 
 
-def resampled(sequence: Float[np.ndarray, "t d"], steps: int) -> Float[np.ndarray, "steps d"]:
-    """The sequence at `steps` evenly spaced times from its first step to its last (one: its first)."""
+def resampled(sequence: Steps, steps: int) -> Float[np.ndarray, "steps d"]:
+    """Return the sequence at `steps` evenly spaced times from its first step to its last (one: its first)."""
     places = np.linspace(0, len(sequence) - 1, steps)
     before = places.astype(np.int64)
     after = np.minimum(before + 1, len(sequence) - 1)

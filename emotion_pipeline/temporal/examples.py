@@ -20,21 +20,16 @@ class Examples:
 
     sequences: tuple[np.ndarray, ...]
     labels: Int[np.ndarray, " n"]
-    mirrored: tuple[np.ndarray, ...] | None = None  # the same of the mirrored faces, where training uses them
+    mirrored: tuple[np.ndarray, ...] = ()  # the same of the mirrored faces, where training uses them
 
     @property
     def width(self) -> int:
-        """Values of a time step."""
+        """Return the number of values of a time step."""
         return self.sequences[0].shape[1]
 
-    @property
-    def lengths(self) -> Int[np.ndarray, " n"]:
-        """Number of time steps of each sequence."""
-        return np.array([len(sequence) for sequence in self.sequences])
-
     def __add__(self, other: "Examples") -> "Examples":
-        mirrored = None if self.mirrored is None or other.mirrored is None else self.mirrored + other.mirrored
-        return Examples(self.sequences + other.sequences, np.concatenate([self.labels, other.labels]), mirrored)
+        labels = np.concatenate([self.labels, other.labels])
+        return Examples(self.sequences + other.sequences, labels, self.mirrored + other.mirrored)
 
 
 def read_examples(
@@ -42,22 +37,21 @@ def read_examples(
 ) -> Examples:
     """Return the labelled clips of a split that have the modality.
 
-    Raises UserError where there is no such clip, the training clips are all of one class, or the features do not fit
-    `params`.
+    Raises UserError as `labelled_rows`, and where the features do not fit `params`.
     """
     read = read_sequences(labels_of(clips, (split,)), features, params)
     rows, classes = labelled_rows(clips, split, read.clip_ids, read.lengths > 0)
-    mirrored = None
+    mirrored: tuple[np.ndarray, ...] = ()
     if isinstance(params, LstmParams) and params.augment_flip:
-        mirrored = _mirrored(read.clip_ids, features, params).arrays
-    return Examples(
-        tuple(read.arrays[i] for i in rows), classes, None if mirrored is None else tuple(mirrored[i] for i in rows)
-    )
+        arrays = load_sequences(features, read.clip_ids, _flipped(features, params), params.max_length).arrays
+        mirrored = tuple(arrays[i] for i in rows)
+    return Examples(tuple(read.arrays[i] for i in rows), classes, mirrored)
 
 
 def read_sequences(clip_ids: Iterable[str], features: Path, params: TemporalParams) -> Sequences:
     """Return what the model reads of some clips. Raises UserError where the features do not fit `params`."""
-    return load_sequences(features, clip_ids, _dataset(features, params), _longest(params))
+    longest = params.max_length if isinstance(params, LstmParams) else None if isinstance(params, ScoresParams) else 1
+    return load_sequences(features, clip_ids, _dataset(features, params), longest)
 
 
 def _dataset(features: Path, params: TemporalParams) -> str:
@@ -73,21 +67,14 @@ def _dataset(features: Path, params: TemporalParams) -> str:
     return f"overlap_{params.overlap}/{name}"
 
 
-def _mirrored(clip_ids: Iterable[str], features: Path, params: LstmParams) -> Sequences:
+def _flipped(features: Path, params: LstmParams) -> str:
     flipped = _dataset(features, params).removesuffix("features") + "flipped/features"
     if flipped not in datasets_of(features):
         raise UserError(
             f"augment_flip: {features} has no features of mirrored faces; set {_section(params)}.flipped to true"
         )
-    return load_sequences(features, clip_ids, flipped, params.max_length)
+    return flipped
 
 
 def _section(params: TemporalParams) -> str:
     return params.features.replace("/", ".")
-
-
-def _longest(params: TemporalParams) -> int | None:
-    """Return how many time steps a model reads: those of a clip's sound are one."""
-    if isinstance(params, LstmParams):
-        return params.max_length
-    return None if isinstance(params, ScoresParams) else 1

@@ -1,27 +1,27 @@
 """Fit one temporal model on the clips of train; the clips of val stop it, or choose its C."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Float, Int
 from numpy.random import Generator, default_rng
 from torch import Tensor, from_numpy
-from torch.nn import functional as F
 
 from emotion_pipeline.data.sequences import bucketed, padded, standardisation_of, standardise
-from emotion_pipeline.params import LstmParams, MlpParams, ModelParams, ScoresParams, SvmParams, TemporalParams
+from emotion_pipeline.params import LstmParams, MlpParams, ScoresParams, SvmParams, TemporalParams
 from emotion_pipeline.temporal.augment import augmented
 from emotion_pipeline.temporal.examples import Examples
-from emotion_pipeline.temporal.model import FEATURES, build, run
+from emotion_pipeline.temporal.model import FEATURES, build
 from emotion_pipeline.temporal.svm import fit_chosen_c
 from emotion_pipeline.training import loop
-from emotion_pipeline.training.loop import Step, adamw, history_rows, seed_torch
+from emotion_pipeline.training.loop import Step, adamw, history_rows, mean_step, seed_torch
 from emotion_pipeline.training.model import Model, Run, network_tensors, scaling_tensors
 
 Batch = tuple[Float[Tensor, "b t d"], Int[Tensor, " b"], Int[Tensor, " b"]]
 """Padded sequences, their lengths, their classes."""
 
 Chosen = int | float | None
+NetworkParams = LstmParams | MlpParams
 
 DECAYED = {LstmParams: ("final",), MlpParams: ("hidden", "head")}
 """Layers that weight decay touches."""
@@ -36,17 +36,15 @@ def fit(train: Examples, val: Examples | None, params: TemporalParams, how: Run,
     return FITTERS[type(params)](train, val, params, how, chosen)
 
 
-def _fit_network(
-    train: Examples, val: Examples | None, params: LstmParams | MlpParams, how: Run, chosen: Chosen
-) -> Model:
+def _fit_network(train: Examples, val: Examples | None, params: NetworkParams, how: Run, chosen: Chosen) -> Model:
     seed_torch(how.seed)
-    wanted = params.standardise if isinstance(params, LstmParams) else True
+    wanted = isinstance(params, MlpParams) or params.standardise
     scaling = standardisation_of(train.sequences, train.width) if wanted else None
     network = build(params, train.width).to(how.device)
 
     def batches(examples: Examples, rng: Generator | None = None) -> list[Batch]:
         made = []
-        for rows in bucketed(examples.lengths, params.batch_clips, rng):
+        for rows in bucketed(np.array([len(s) for s in examples.sequences]), params.batch_clips, rng):
             features, lengths = padded([standardise(s, scaling) for s in _variants(examples, rows, params, rng)])
             labels = from_numpy(examples.labels[rows])
             made.append((features.to(how.device), lengths.to(how.device), labels.to(how.device)))
@@ -54,8 +52,7 @@ def _fit_network(
 
     def step(batch: Batch, epoch: int) -> Step:
         features, lengths, labels = batch
-        _, logits = run(network, features, lengths)
-        return Step(F.cross_entropy(logits, labels), len(labels), (logits.argmax(dim=1) == labels).sum())
+        return mean_step(network(features, lengths)[1], labels)
 
     history = loop.fit(
         network,
@@ -71,14 +68,13 @@ def _fit_network(
 
 
 def _variants(
-    examples: Examples, rows: Int[np.ndarray, " _"], params: LstmParams | MlpParams, rng: Generator | None
-) -> Sequence[np.ndarray]:
+    examples: Examples, rows: Int[np.ndarray, " _"], params: NetworkParams, rng: Generator | None
+) -> list[np.ndarray]:
     """Return some sequences, with a generator as training sees them."""
-    sequences = examples.sequences
     if rng is None or isinstance(params, MlpParams):
-        return [sequences[i] for i in rows]
-    mirrored = examples.mirrored or (None,) * len(sequences)
-    return [augmented(sequences[i], mirrored[i], params, params.max_length, rng) for i in rows]
+        return [examples.sequences[i] for i in rows]
+    mirrored = examples.mirrored or (None,) * len(examples.sequences)
+    return [augmented(examples.sequences[i], mirrored[i], params, params.max_length, rng) for i in rows]
 
 
 def _fit_svm(train: Examples, val: Examples | None, params: SvmParams, how: Run, chosen: Chosen) -> Model:
@@ -89,12 +85,8 @@ def _fit_svm(train: Examples, val: Examples | None, params: SvmParams, how: Run,
     return Model(params, tensors, (("c", "val_accuracy"), *tried), train.width)
 
 
-def _fit_nothing(train: Examples, val: Examples | None, params: ScoresParams, *_: object) -> Model:
-    return Model(params, inputs=train.width)
-
-
-FITTERS: dict[type[ModelParams], Callable[..., Model]] = {
-    ScoresParams: _fit_nothing,
+FITTERS: dict[type, Callable[..., Model]] = {
+    ScoresParams: lambda train, _, params, *how: Model(params, inputs=train.width),
     LstmParams: _fit_network,
     MlpParams: _fit_network,
     SvmParams: _fit_svm,

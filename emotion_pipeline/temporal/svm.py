@@ -1,8 +1,7 @@
 """The comparison for audio: a linear support vector machine on standardised features."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -10,12 +9,14 @@ from scipy.special import softmax
 
 from emotion_pipeline.emotions import EMOTIONS
 
-if TYPE_CHECKING:
-    from sklearn.svm import LinearSVC
+Split = tuple[Float[np.ndarray, "_ d"], Int[np.ndarray, " _"]]
+"""Features and classes of some clips."""
+
+Folds = list[tuple[Int[np.ndarray, " _"], Int[np.ndarray, " _"]]]
+"""Rows that a machine is fitted on, and rows that judge it."""
 
 
-@dataclass(frozen=True)
-class LinearSvm:
+class LinearSvm(NamedTuple):
     """One-against-rest machines for the classes that occur in training: decision = features @ weight.T + bias."""
 
     weight: Float[np.ndarray, "c d"]
@@ -25,11 +26,11 @@ class LinearSvm:
     @classmethod
     def of(cls, tensors: Mapping[str, np.ndarray]) -> "LinearSvm":
         """Return the machine in the tensors of a trained model."""
-        return cls(*(tensors[f"model.{name}"] for name in ("weight", "bias", "classes")))
+        return cls(*(tensors[f"model.{name}"] for name in cls._fields))
 
     def tensors(self) -> dict[str, np.ndarray]:
         """Return the machine as tensors of a trained model."""
-        return {"model.weight": self.weight, "model.bias": self.bias, "model.classes": self.classes}
+        return {f"model.{name}": values for name, values in self._asdict().items()}
 
 
 def fit_svm(features: Float[np.ndarray, "n d"], labels: Int[np.ndarray, " n"], c: float, seed: int) -> LinearSvm:
@@ -41,7 +42,7 @@ def fit_svm(features: Float[np.ndarray, "n d"], labels: Int[np.ndarray, " n"], c
     return LinearSvm(weight, bias, svc.classes_.astype(np.int64))
 
 
-def _svc(c: float, seed: int) -> "LinearSVC":
+def _svc(c: float, seed: int) -> Any:
     from sklearn.svm import LinearSVC  # takes two seconds to import, and only this model needs it
 
     return LinearSVC(C=c, dual=True, random_state=seed, max_iter=20_000)
@@ -55,30 +56,21 @@ def svm_scores(svm: LinearSvm, features: Float[np.ndarray, "n d"]) -> Float[np.n
 
 
 def fit_chosen_c(
-    train: tuple[Float[np.ndarray, "n d"], Int[np.ndarray, " n"]],
-    val: tuple[Float[np.ndarray, "v d"], Int[np.ndarray, " v"]],
-    cs: Sequence[float],
-    seed: int,
+    train: Split, val: Split, cs: Sequence[float], seed: int
 ) -> tuple[LinearSvm, list[tuple[float, float]]]:
-    """Return the machine with the best accuracy on val, the smallest C among equals; and (C, accuracy) of all tried."""
-    from sklearn.model_selection import PredefinedSplit
-
-    features, labels = (np.concatenate(pair) for pair in zip(train, val, strict=True))
-    fold = np.repeat([-1, 0], [len(train[1]), len(val[1])])  # -1: never in the part that judges
-    tried = accuracy_by_c(features, labels, cs, PredefinedSplit(fold), seed)
-    return fit_svm(*train, best_c(tried), seed), tried
+    """Return the machine of `train` with the C of the best accuracy on `val`, and (C, accuracy) of all tried."""
+    features, labels = map(np.concatenate, zip(train, val, strict=True))
+    own, judge = np.split(np.arange(len(labels)), [len(train[1])])
+    c, tried = choose_c(features, labels, cs, [(own, judge)], seed)
+    return fit_svm(*train, c, seed), tried
 
 
-def accuracy_by_c(
-    features: Float[np.ndarray, "n d"], labels: Int[np.ndarray, " n"], cs: Sequence[float], splits: Any, seed: int
-) -> list[tuple[float, float]]:
-    """Return each C, rising, with its mean accuracy over the parts that `splits` (of scikit-learn) keeps back."""
+def choose_c(
+    features: Float[np.ndarray, "n d"], labels: Int[np.ndarray, " n"], cs: Sequence[float], splits: Folds, seed: int
+) -> tuple[float, list[tuple[float, float]]]:
+    """Return the C of the highest mean accuracy, the smallest of equals; and each C, rising, with its accuracy."""
     from sklearn.model_selection import GridSearchCV
 
     search = GridSearchCV(_svc(1.0, seed), {"C": sorted(cs)}, cv=splits, refit=False).fit(features, labels)
-    return list(zip(sorted(map(float, cs)), search.cv_results_["mean_test_score"].tolist(), strict=True))
-
-
-def best_c(tried: Sequence[tuple[float, float]]) -> float:
-    """Return the C of the highest accuracy, the smallest of equals."""
-    return max(tried, key=lambda pair: (pair[1], -pair[0]))[0]
+    tried = list(zip(sorted(map(float, cs)), search.cv_results_["mean_test_score"].tolist(), strict=True))
+    return max(tried, key=lambda pair: (pair[1], -pair[0]))[0], tried

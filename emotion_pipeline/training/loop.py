@@ -5,12 +5,15 @@ import math
 import os
 import pickle
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import astuple, dataclass, fields
+from copy import deepcopy
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim import AdamW, Optimizer
 from tqdm import tqdm
 
 from emotion_pipeline.data.artifact import atomic
@@ -19,7 +22,7 @@ from emotion_pipeline.errors import UserError
 log = logging.getLogger(__name__)
 
 Batch = TypeVar("Batch")
-State = dict[str, Tensor]
+Row = Sequence[str | int | float]
 
 
 class Step(NamedTuple):
@@ -30,8 +33,12 @@ class Step(NamedTuple):
     correct: Tensor
 
 
-@dataclass(frozen=True)
-class Epoch:
+def mean_step(logits: Float[Tensor, "b k"], labels: Int[Tensor, " b"], extra: Tensor | float = 0.0) -> Step:
+    """Return the mean cross-entropy of a batch, `extra` added, and how many of its items are right."""
+    return Step(F.cross_entropy(logits, labels) + extra, len(labels), (logits.argmax(dim=1) == labels).sum())
+
+
+class Epoch(NamedTuple):
     """One row of history.csv; epochs count from 1."""
 
     epoch: int
@@ -46,7 +53,7 @@ class Progress(NamedTuple):
     history: list[Epoch]
     best: tuple[float, float]
     best_epoch: int
-    state: State
+    state: dict[str, Tensor]
 
 
 def seed_torch(seed: int) -> None:
@@ -57,20 +64,19 @@ def seed_torch(seed: int) -> None:
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # slow, finds bugs only
 
 
-def adamw(model: nn.Module, decayed: Sequence[str], learning_rate: float, weight_decay: float) -> torch.optim.AdamW:
+def adamw(model: nn.Module, decayed: Sequence[str], learning_rate: float, weight_decay: float) -> AdamW:
     """Return AdamW with weight decay on the weights (not the biases) of the modules named in `decayed` only."""
-    shrinking = [
-        p for name in decayed for key, p in model.get_submodule(name).named_parameters() if key.endswith("weight")
-    ]
-    chosen = {id(p) for p in shrinking}
+    layers = [model.get_submodule(name).named_parameters() for name in decayed]
+    shrinking = [p for layer in layers for key, p in layer if key.endswith("weight")]
+    chosen = set(map(id, shrinking))
     free = [p for p in model.parameters() if p.requires_grad and id(p) not in chosen]
     groups = [{"params": shrinking, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0.0}]
-    return torch.optim.AdamW([g for g in groups if g["params"]], lr=learning_rate)
+    return AdamW([g for g in groups if g["params"]], lr=learning_rate)
 
 
 def fit(
     model: nn.Module,
-    optimizer: torch.optim.Optimizer,
+    optimizer: Optimizer,
     step: Callable[[Batch, int], Step],
     train_batches: Callable[[int], Iterable[Batch]],
     val_batches: Callable[[], Iterable[Batch]] | None,
@@ -79,18 +85,17 @@ def fit(
     by_accuracy: bool = False,
     checkpoint: Path | None = None,
 ) -> list[Epoch]:
-    """Train until `patience` epochs brought no lower loss on val; leave the model in its best state, in eval mode.
+    """Return the history of a training that leaves the model in its best state, in eval mode.
 
-    Without `val_batches` it is trained for all `epochs` and left in its last state; the columns of val are NaN.
-    `by_accuracy`: no higher accuracy instead, or the same with a lower loss.
+    Training ends when `patience` epochs brought no lower loss on val; `by_accuracy`: no higher accuracy, or the same
+    with a lower loss. Without `val_batches` it takes all `epochs` and leaves the last state; values of val are NaN.
 
-    `train_batches(epoch)` is called at the start of every epoch (0, 1, ...): the place to shuffle, augment or weigh
-    anew. `step(batch, epoch)` runs the model; a term that belongs to training only asks `model.training`.
+    `train_batches(epoch)` and `step(batch, epoch)` count epochs from 0; a term of training only asks `model.training`.
     `checkpoint`: a file that is written after every epoch; where it is there already, training goes on from it and
     ends with the bits of an uninterrupted one. A damaged one is named, and not used. The caller removes it.
     Raises UserError where the loss is no number any more.
     """
-    so_far = Progress([], (math.inf, math.inf), 0, _copy(model))
+    so_far = Progress([], (math.inf, math.inf), 0, deepcopy(model.state_dict()))
     if checkpoint:
         so_far = _resume(checkpoint, model, optimizer) or so_far
     for epoch in tqdm(range(len(so_far.history), epochs), desc="training", unit="epoch", disable=None):
@@ -105,7 +110,7 @@ def fit(
         so_far.history.append(Epoch(epoch + 1, train_loss, val_loss, val_accuracy))
         rank = (-val_accuracy if by_accuracy else 0.0, val_loss)
         if not val_batches or rank < so_far.best:
-            so_far = Progress(so_far.history, rank, epoch, _copy(model))
+            so_far = Progress(so_far.history, rank, epoch, deepcopy(model.state_dict()))
         if checkpoint:
             _save(checkpoint, model, optimizer, so_far)
     model.load_state_dict(so_far.state)
@@ -116,10 +121,7 @@ def fit(
 
 
 def _pass(
-    batches: Iterable[Batch],
-    epoch: int,
-    step: Callable[[Batch, int], Step],
-    optimizer: torch.optim.Optimizer | None = None,
+    batches: Iterable[Batch], epoch: int, step: Callable[[Batch, int], Step], optimizer: Optimizer | None = None
 ) -> tuple[float, float]:
     """Return mean loss and accuracy over the items of all batches; with an optimizer, make one update a batch."""
     loss: Tensor | float = 0.0
@@ -140,19 +142,19 @@ def _pass(
     return float(loss) / items, float(correct) / items
 
 
-def _save(checkpoint: Path, model: nn.Module, optimizer: torch.optim.Optimizer, so_far: Progress) -> None:
+def _save(checkpoint: Path, model: nn.Module, optimizer: Optimizer, so_far: Progress) -> None:
     whole = {
         "model": model.state_dict(),
         "optimizer": optimizer.state_dict(),
         "random": torch.get_rng_state(),
         "random_gpu": torch.cuda.get_rng_state_all(),
-        "progress": so_far._asdict() | {"history": [astuple(row) for row in so_far.history]},
+        "progress": (list(map(tuple, so_far.history)), *so_far[1:]),
     }
     with atomic(checkpoint) as temporary:
         torch.save(whole, temporary)
 
 
-def _resume(checkpoint: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> Progress | None:
+def _resume(checkpoint: Path, model: nn.Module, optimizer: Optimizer) -> Progress | None:
     """Put everything back as `_save` found it; None, and nothing changed, where the file is not there or damaged."""
     if not checkpoint.is_file():
         return None
@@ -166,21 +168,17 @@ def _resume(checkpoint: Path, model: nn.Module, optimizer: torch.optim.Optimizer
     torch.set_rng_state(whole["random"])
     if whole["random_gpu"] and torch.cuda.is_available():
         torch.cuda.set_rng_state_all(whole["random_gpu"])
-    history = [Epoch(*row) for row in whole["progress"].pop("history")]
+    history, *best = whole["progress"]
     log.info("training goes on after epoch %d (%s)", len(history), checkpoint)
-    return Progress(history, **whole["progress"])
+    return Progress([Epoch(*row) for row in history], *best)
 
 
-def _copy(model: nn.Module) -> State:
-    return {key: value.detach().clone() for key, value in model.state_dict().items()}
-
-
-def history_rows(history: Sequence[Epoch]) -> list[tuple[str | int | float, ...]]:
+def history_rows(history: Sequence[Epoch]) -> list[Row]:
     """Return the header and the rows of history.csv."""
-    return [tuple(f.name for f in fields(Epoch)), *(astuple(row) for row in history)]
+    return [Epoch._fields, *history]
 
 
-def chosen_on_val(history: Sequence[Sequence[str | int | float]]) -> int | float:
+def chosen_on_val(history: Sequence[Row]) -> int | float:
     """Return the number of epochs with the lowest loss on val, or the smallest C with the highest accuracy on val.
 
     `history`: the header and the rows of history.csv. 0 where the model has none: it has nothing to fit.
@@ -190,5 +188,4 @@ def chosen_on_val(history: Sequence[Sequence[str | int | float]]) -> int | float
     header, *rows = history
     if header[0] == "c":
         return float(max(rows, key=lambda row: (row[1], -float(row[0])))[0])
-    by_loss = list(header).index("val_loss")
-    return int(min(rows, key=lambda row: row[by_loss])[0])
+    return int(min(rows, key=lambda row: row[Epoch._fields.index("val_loss")])[0])

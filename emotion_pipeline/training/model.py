@@ -1,6 +1,6 @@
 """A trained model as a record and as a file: what temporal models and fusions have in common."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -8,17 +8,17 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from pydantic import TypeAdapter
-from torch import Tensor
+from torch import nn
 
 from emotion_pipeline.data.models import read_model, write_model
 from emotion_pipeline.data.sequences import Standardisation
 from emotion_pipeline.emotions import EMOTIONS
 from emotion_pipeline.errors import UserError
 from emotion_pipeline.params import FusionParams, TemporalParams
+from emotion_pipeline.training.loop import Row
 
-Row = Sequence[str | int | float]
-KINDS: dict[str, TypeAdapter] = {"model": TypeAdapter(TemporalParams), "method": TypeAdapter(FusionParams)}
-"""By the key that names the kind: parameters of temporal models, and of fusions."""
+PARAMS: TypeAdapter = TypeAdapter(TemporalParams | FusionParams)
+PARTS = ("mean", "scale")
 
 
 class Run(NamedTuple):
@@ -42,18 +42,19 @@ class Model:
     history: tuple[Row, ...] = ()
     inputs: int = 0
 
-    def state(self) -> dict[str, Tensor]:
-        """Return the tensors of the network."""
-        named = {k.removeprefix("model."): v for k, v in self.tensors.items() if k.startswith("model.")}
-        return {name: torch.from_numpy(values) for name, values in named.items()}
+    def load(self, network: nn.Module, device: torch.device) -> nn.Module:
+        """Return the network with the tensors of this model, on the device, in eval mode."""
+        named = ((key.partition("."), values) for key, values in self.tensors.items())
+        network.load_state_dict({name: torch.from_numpy(v) for (kind, _, name), v in named if kind == "model"})
+        return network.to(device).eval()
 
     def scaling(self, what: str) -> Standardisation | None:
         """Return what standardises the inputs of this name; None where nothing does."""
-        values = [self.tensors.get(f"standardise.{what}.{part}") for part in ("mean", "scale")]
-        return None if values[0] is None or values[1] is None else Standardisation(values[0], values[1])
+        values = [self.tensors[name] for part in PARTS if (name := f"standardise.{what}.{part}") in self.tensors]
+        return Standardisation(*values) if values else None
 
 
-def network_tensors(network: torch.nn.Module, scaling: Mapping[str, Standardisation | None]) -> dict[str, np.ndarray]:
+def network_tensors(network: nn.Module, scaling: Mapping[str, Standardisation | None]) -> dict[str, np.ndarray]:
     """Return the tensors of a `Model`: those of a network, and what standardises its inputs, by name."""
     tensors = {f"model.{key}": value.cpu().numpy() for key, value in network.state_dict().items()}
     return tensors | scaling_tensors(scaling)
@@ -61,8 +62,7 @@ def network_tensors(network: torch.nn.Module, scaling: Mapping[str, Standardisat
 
 def scaling_tensors(scaling: Mapping[str, Standardisation | None]) -> dict[str, np.ndarray]:
     """Return the tensors of a `Model` that standardise its inputs, by name."""
-    used = [(what, by) for what, by in scaling.items() if by is not None]
-    return {f"standardise.{what}.{part}": getattr(by, part) for what, by in used for part in ("mean", "scale")}
+    return {f"standardise.{what}.{part}": getattr(by, part) for what, by in scaling.items() if by for part in PARTS}
 
 
 def write_trained(path: Path, model: Model) -> None:
@@ -76,8 +76,7 @@ def read_trained(path: Path) -> Model:
     """Return the model of a file. Raises UserError for any other file."""
     tensors, described = read_model(path)
     try:
-        kind = next(key for key in KINDS if key in described["params"])
-        params = KINDS[kind].validate_python(described["params"])
+        params = PARAMS.validate_python(described["params"])
         return Model(params, tensors, tuple(map(tuple, described["history"])), int(described["inputs"]))
-    except (KeyError, TypeError, ValueError, StopIteration) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path}: no model of this version of the pipeline ({error}); `dvc repro` trains it") from error

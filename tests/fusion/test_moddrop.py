@@ -113,7 +113,7 @@ def test_blocked_weights_off_the_diagonal_stay_zeros_until_they_are_released():
     assert model.penalty().item() == 0
     assert (model.first.weight[~off] != before[~off]).all()
     blocked = model(descriptors, scores, everything)
-    model.block(False)
+    model.blocked = False
     assert torch.equal(model(descriptors, scores, everything), blocked)
     step()
     assert (model.first.weight[off] != 0).float().mean() > 0.5

@@ -3,8 +3,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from emotion_pipeline.temporal.lstm import LSTMClassifier
-from emotion_pipeline.temporal.perceptron import AudioPerceptron
+from emotion_pipeline.temporal.networks import AudioPerceptron, LSTMClassifier
 
 LENGTHS = torch.tensor([5, 1, 3, 7])
 
@@ -139,7 +138,7 @@ def test_perceptron_sizes_and_descriptor():
     assert sum(p.numel() for p in perceptron.parameters()) == 279 * 1583 + 2 * 279 + 7 * 280
     x = torch.randn(4, 1582)
     perceptron.train()
-    descriptor, _ = perceptron(x)
+    descriptor, _ = perceptron(x[:, None])
     hidden = perceptron.hidden(x)
     normed = (hidden - hidden.mean(0)) / (hidden.var(0, unbiased=False) + 1e-5).sqrt()
     torch.testing.assert_close(descriptor, normed.relu())

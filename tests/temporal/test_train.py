@@ -16,8 +16,8 @@ from emotion_pipeline.errors import UserError
 from emotion_pipeline.metrics import accuracy, predicted_labels
 from emotion_pipeline.temporal.examples import read_sequences
 from emotion_pipeline.temporal.fit import FITTERS
-from emotion_pipeline.temporal.lstm import LSTMClassifier
 from emotion_pipeline.temporal.model import SCORERS, score_clips
+from emotion_pipeline.temporal.networks import LSTMClassifier
 from emotion_pipeline.temporal.svm import fit_chosen_c, fit_svm, svm_scores
 from emotion_pipeline.temporal.train import train_temporal
 from emotion_pipeline.training.loop import chosen_on_val
