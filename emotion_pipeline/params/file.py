@@ -6,6 +6,7 @@ No field has a default: `params.yaml` is the one place. Unknown and missing keys
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from textwrap import shorten
 from typing import Any, TypeVar
 
 import yaml
@@ -138,4 +139,4 @@ def _line(error: Any) -> str:
     if error["type"] == "value_error":  # a validator's own message
         own = str(error["ctx"]["error"])
         return f"{key}: {own}" if error["loc"] else own
-    return f"{key}: {error['msg']}, got {error['input']!r}"
+    return f"{key}: {error['msg']}, got {shorten(repr(error['input']), 200)}"

@@ -28,6 +28,8 @@ from emotion_pipeline.faces.face_alignment_models import (
     heat_maxima,
 )
 
+pytestmark = pytest.mark.slow
+
 FRAMES = [astronaut()[y : y + 66, x : x + 90].copy() for x, y in [(170, 60), (180, 90), (20, 300), (300, 200)]]
 
 

@@ -26,6 +26,8 @@ from emotion_pipeline.params import FinetuneC3dParams
 from emotion_pipeline.training.loop import history_rows
 from tests.features.conftest import face_of
 
+pytestmark = pytest.mark.slow
+
 RNG = np.random.default_rng
 
 

@@ -19,6 +19,8 @@ from emotion_pipeline.features.train import Paths, train_vgg
 from emotion_pipeline.features.vgg_face import VGGFace
 from emotion_pipeline.features.weights import load_network, save_network
 
+pytestmark = pytest.mark.slow
+
 HEADER = "clip_id,path,split,label,subject,frames,fps,width,height,seconds,has_audio,sha256\n"
 
 

@@ -19,6 +19,8 @@ from emotion_pipeline.sample.voice import PROSODY, RATE, prosody, speak
 from emotion_pipeline.weights import fetch
 from tests.conftest import REPOSITORY
 
+pytestmark = pytest.mark.slow
+
 
 def params(difficulty: float = 0.5, takes: int = 1) -> SampleParams:
     counts = SubjectCounts(train=1, val=1, test=1)

@@ -28,6 +28,8 @@ from emotion_pipeline.search.trial import judged, trial_folder
 from tests.conftest import REPOSITORY
 from tests.search.conftest import GRID, TARGET, other
 
+pytestmark = pytest.mark.slow
+
 
 def wait_for_the_end_of(group: int) -> None:
     """Raises ProcessLookupError as soon as nobody is left."""
