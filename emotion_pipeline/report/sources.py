@@ -161,8 +161,8 @@ def _in_order_of(ids: Sequence[str], path: Path) -> tuple[Float[np.ndarray, "n k
 def _histories(data: Path, params: Params) -> Iterator[History]:
     """Yield every training that has a history; for models trained with several seeds, the one of the first seed."""
     files = {"finetune_vgg": ("VGG-Face, fine-tuned", data / "finetune_vgg")}
-    for folder in sorted(path for path in (data / "finetune_c3d").iterdir() if path.is_dir()):
-        files[f"finetune_c3d_{folder.name}"] = (f"C3D, {folder.name} windows, fine-tuned", folder)
+    for name in sorted(params.finetune_c3d):  # not what lies there: DVC leaves the output of an entry that was removed
+        files[f"finetune_c3d_{name}"] = (f"C3D, {name} windows, fine-tuned", data / "finetune_c3d" / name)
     for name, kind in kinds_of(params).items():
         files[name] = (title_of(name), seed_folder(data / KINDS[kind] / name, params.training.seeds[0]))
     for name, (title, folder) in files.items():
