@@ -41,6 +41,8 @@ def test_dvc_yaml_names_exactly_the_rooms_whose_code_makes_the_stages_numbers(st
     )
     own = f"stages/{stage}.py"
     code = {dep for dep in BODY[stage]["deps"] if dep.startswith(("emotion_pipeline", "stages"))}
+    if "data/ingest" in BODY[stage]["deps"]:
+        needed -= {"emotion_pipeline/emotions.py"}  # an edit of it makes another data/ingest/classes.csv
     assert needed | {own} <= code <= imported | {own}
     assert code & {f"emotion_pipeline/{name}" for name in ("run", "params", "errors.py")} == set()
 

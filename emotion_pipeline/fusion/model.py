@@ -15,8 +15,8 @@ from emotion_pipeline.fusion.moddrop import ModDropFusion
 from emotion_pipeline.fusion.score_tree import ScoreTree
 from emotion_pipeline.fusion.scores import RULES, svm_inputs, weighted_mean
 from emotion_pipeline.params import ModDropParams, RuleParams, ScoreTreeParams, SvmFusionParams, WeightedMeanParams
-from emotion_pipeline.temporal.svm import LinearSvm, svm_scores
 from emotion_pipeline.training.model import Model
+from emotion_pipeline.training.svm import LinearSvm, svm_scores
 
 Scores = Float[np.ndarray, "n k"]
 Network = ModDropFusion | ScoreTree

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from emotion_pipeline.errors import UserError
-from emotion_pipeline.temporal.svm import Folds, LinearSvm, choose_c, fit_svm
+from emotion_pipeline.training.svm import Folds, LinearSvm, choose_c, fit_svm
 
 Scores = Float[np.ndarray, "n m k"]
 Present = Bool[np.ndarray, "n m"]

@@ -12,10 +12,10 @@ from emotion_pipeline.params import LstmParams, MlpParams, ScoresParams, SvmPara
 from emotion_pipeline.temporal.augment import augmented
 from emotion_pipeline.temporal.examples import Examples
 from emotion_pipeline.temporal.model import FEATURES, build
-from emotion_pipeline.temporal.svm import fit_chosen_c
 from emotion_pipeline.training import loop
 from emotion_pipeline.training.loop import Step, adamw, history_rows, mean_step, seed_torch
 from emotion_pipeline.training.model import Model, Run, network_tensors, scaling_tensors
+from emotion_pipeline.training.svm import fit_chosen_c
 
 Batch = tuple[Float[Tensor, "b t d"], Int[Tensor, " b"], Int[Tensor, " b"]]
 """Padded sequences, their lengths, their classes."""

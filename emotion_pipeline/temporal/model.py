@@ -14,8 +14,8 @@ from emotion_pipeline.errors import UserError
 from emotion_pipeline.params import LstmParams, MlpParams, ScoresParams, SvmParams
 from emotion_pipeline.temporal.networks import AudioPerceptron, LSTMClassifier
 from emotion_pipeline.temporal.pooling import POOLINGS
-from emotion_pipeline.temporal.svm import LinearSvm, svm_scores
 from emotion_pipeline.training.model import Model
+from emotion_pipeline.training.svm import LinearSvm, svm_scores
 
 FEATURES = "features"
 """Name of what is standardised."""

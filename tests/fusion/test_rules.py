@@ -10,7 +10,7 @@ from emotion_pipeline.fusion.moddrop import ModDropFusion
 from emotion_pipeline.fusion.score_tree import ScoreTree
 from emotion_pipeline.fusion.scores import RULES, choose_svm, choose_weights, svm_inputs, weighted_mean
 from emotion_pipeline.params import FusionParams
-from emotion_pipeline.temporal.svm import svm_scores
+from emotion_pipeline.training.svm import svm_scores
 
 WIDTHS = {"face": 4, "c3d": 3, "audio": 5}
 N = 35

@@ -15,7 +15,7 @@ from emotion_pipeline.fusion.scores import (
     svm_inputs,
     weighted_mean,
 )
-from emotion_pipeline.temporal.svm import svm_scores
+from emotion_pipeline.training.svm import svm_scores
 
 ALL3 = np.ones((1, 3), bool)
 

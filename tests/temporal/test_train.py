@@ -18,10 +18,10 @@ from emotion_pipeline.temporal.examples import read_sequences
 from emotion_pipeline.temporal.fit import FITTERS
 from emotion_pipeline.temporal.model import SCORERS, score_clips
 from emotion_pipeline.temporal.networks import LSTMClassifier
-from emotion_pipeline.temporal.svm import fit_chosen_c, fit_svm, svm_scores
 from emotion_pipeline.temporal.train import train_temporal
 from emotion_pipeline.training.loop import chosen_on_val
 from emotion_pipeline.training.model import read_trained
+from emotion_pipeline.training.svm import fit_chosen_c, fit_svm, svm_scores
 
 from .conftest import FAILED, LONG, NO_FACE, WIDTH
 
