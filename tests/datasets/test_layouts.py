@@ -12,6 +12,7 @@ from emotion_pipeline.data.manifest import Clip, class_table, labels_of, read_ma
 from emotion_pipeline.datasets import ingest as module
 from emotion_pipeline.datasets.ingest import ingest
 from emotion_pipeline.datasets.layouts import LAYOUTS
+from emotion_pipeline.emotions import EMOTIONS
 from emotion_pipeline.errors import UserError
 from emotion_pipeline.params import IngestParams, SubjectSplit
 from tests.conftest import SHARED
@@ -177,7 +178,9 @@ def test_class_table_counts_every_clip_once(tmp_path):
     tree(tmp_path, "train/happy/1.mp4", "train/happy/2.mp4", "val/sad/1.mp4", "test/1.mp4")
     clips = list(LAYOUTS["folder"](tmp_path, settings("folder")))
     lost = replace(next(clip for clip in clips if clip.label == "happy"), split="")
-    table = {row["class"]: row for row in class_table([*clips, lost])}
+    rows = class_table([*clips, lost])
+    assert [row["class"] for row in rows][: len(EMOTIONS)] == [*EMOTIONS]  # dvc.yaml relies on it
+    table = {row["class"]: row for row in rows}
     assert table["happy"] == {"class": "happy", "train": 2, "val": 0, "test": 0, "none": 1, "total": 3}
     assert table["unlabelled"] == {"class": "unlabelled", "train": 0, "val": 0, "test": 1, "none": 0, "total": 1}
     assert table["total"] == {"class": "total", "train": 2, "val": 1, "test": 1, "none": 1, "total": 5}
