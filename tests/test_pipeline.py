@@ -130,8 +130,8 @@ def test_a_changed_fusion_runs_that_fusion_and_evaluate_only(first):
 
 def test_one_more_network_model_and_fusion_are_an_edit_of_the_parameters_alone(first):
     """`dvc.yaml` names none: a fourth C3D network, a model on its features under another name, a fusion of that."""
-    file = first.folder / "params.yaml"
-    before, outputs = file.read_text(), first.outputs()
+    file, lock = first.folder / "params.yaml", first.folder / "dvc.lock"
+    before, locked, outputs = file.read_text(), lock.read_text(), first.outputs()
     params = yaml.safe_load(before)
     params["finetune_c3d"]["all_windows"] = params["finetune_c3d"]["weighted"] | {"windows": "all"}
     params["extract_c3d"]["all_windows"] = params["extract_c3d"]["central"]
@@ -151,8 +151,14 @@ def test_one_more_network_model_and_fusion_are_an_edit_of_the_parameters_alone(f
     assert {"windows_of_all"} == set(metrics["temporal"]) - set(MODELS)
     assert {"two"} == set(metrics["fusion"]) - set(FUSIONS)
     assert "C3D, all_windows windows" in page
-    first.repro()
+    output = first.repro()
     assert {path: first.outputs()[path] for path in outputs} == outputs
+    for left in ("data/finetune_c3d/all_windows", "data/train_temporal/windows_of_all", "data/fuse/two"):
+        assert f"{left}: no entry of params.yaml; remove this folder" in output
+        shutil.rmtree(first.folder / left)
+    lock.write_text(locked)
+    first.repro()
+    assert first.outputs() == outputs
 
 
 def test_an_edit_in_a_room_runs_the_stages_behind_it_and_computes_no_clip(first):

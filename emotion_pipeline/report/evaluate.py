@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from emotion_pipeline.data.manifest import class_table
@@ -29,6 +29,7 @@ def evaluate(data: Path, reports: Path, params: Params) -> None:
     """
     for path in (path for pattern in READ for path in sorted(data.glob(pattern)) if path.is_file()):
         input_sha256(path)
+    _tell_leftovers(data, params)
     sources = read_sources(data, params)
     accuracies = tables.accuracies(sources, params.evaluate)
     write_tables(sources, accuracies, reports)
@@ -37,6 +38,18 @@ def evaluate(data: Path, reports: Path, params: Params) -> None:
         for top in tables.best(accuracies, sources.reported, (kind,))[:1]:
             log.info("best %s on %s: %s, accuracy %.3f", kind, sources.reported, top["model"], top["accuracy"])
     log.info("evaluate: %d models, %d clips: %s/report.html", len(sources.models), len(sources.clips), reports)
+
+
+def _tell_leftovers(data: Path, params: Params) -> None:
+    """Warn of folders of removed entries: DVC leaves them, and `dvc.lock` then counts what no one else has."""
+    named: dict[str, Collection[str]] = {
+        "finetune_c3d": params.finetune_c3d,
+        "train_temporal": params.train_temporal,
+        "fuse": params.fusion,
+    }
+    for stage, entries in named.items():
+        for folder in sorted(path for path in (data / stage).glob("*") if path.is_dir() and path.name not in entries):
+            log.warning("%s: no entry of params.yaml; remove this folder, then `dvc repro`", folder)
 
 
 def write_tables(sources: Sources, accuracies: Sequence[Row], reports: Path) -> None:
