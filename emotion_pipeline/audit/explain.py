@@ -55,9 +55,19 @@ def _behind(stage: str, lock: Mapping[str, Any], outs: Mapping[Path, str]) -> li
         name = waiting.pop()
         deps = [Path(dep["path"]) for dep in lock[name].get("deps", [])]
         read = [out for out in outs for dep in deps if dep.is_relative_to(out) or out.is_relative_to(dep)]
-        before[name] = sorted({outs[out] for out in read})
+        before[name] = sorted(_read_by(lock[name], {outs[out] for out in read}))
         waiting += [writer for writer in before[name] if writer not in before]
     return [*TopologicalSorter(before).static_order()][::-1]
+
+
+def _read_by(record: Mapping[str, Any], stages: set[str]) -> set[str]:
+    """Return the stages without the temporal models that a fusion does not name: its dep is the folder of all."""
+    sections = [section for file in record.get("params", {}).values() for section in file.values()]
+    named = [section["models"] for section in sections if isinstance(section, dict) and "models" in section]
+    if not named:
+        return stages
+    models = {f"train_temporal@{model}" for model in named[0]}
+    return {stage for stage in stages if stage in models or not stage.startswith("train_temporal@")}
 
 
 def _value(path: Path, number: str) -> Any:
