@@ -40,7 +40,7 @@ def changed(keys: tuple[str, ...], value: object) -> dict:
         (
             ("train_temporal", "c3d_lstm", "features"),
             "extract_c3d/nobody",
-            r"extract_c3d/: 'nobody' is not among central",
+            r"extract_c3d/: 'nobody' is not among .*central",
         ),
         (("train_temporal", "c3d_lstm", "features"), "../x", r"train_temporal\.c3d_lstm\.features: "),
         (("extract_c3d", "nobody"), {"overlaps": [0], "relu": True, "flipped": False}, r"extract_c3d: 'nobody' is not"),

@@ -50,7 +50,7 @@ def started_epochs(clone: Path) -> dict[str, int]:
     """Key of a training that is not finished -> the epochs that its checkpoint has."""
     done = {Path(name).stem for name in finished(clone)}
     checkpoints = [path for path in (clone / ".cache/checkpoints").glob("[!.]*") if path.name not in done]
-    return {p.name: len(torch.load(p, map_location="cpu", weights_only=True)["history"]) for p in checkpoints}
+    return {p.name: len(torch.load(p, map_location="cpu", weights_only=True)["progress"][0]) for p in checkpoints}
 
 
 def trained_again(clone: Path, before: dict[str, int], output: str) -> list[str]:

@@ -211,7 +211,7 @@ def end_of(run: psutil.Popen) -> str:
 
 def kill_in_turn(folder: Path, kills: Sequence[tuple[float, signal.Signals]]) -> str:
     """End a worker so many seconds after its start, then the one in its place, and so on; the other one works."""
-    with stage(folder, 50) as run:
+    with stage(folder, 100) as run:
         seen = {*waited_for(run, "spawn_main", 2)[1:]}
         for moment, sign in kills:
             while run.poll() is None and not (new := {*workers_of(run)} - seen):
