@@ -1,5 +1,6 @@
 """Names that one section takes from another, and seeds: a mistake is named before anything runs."""
 
+import json
 import re
 from pathlib import Path
 
@@ -40,7 +41,7 @@ def changed(keys: tuple[str, ...], value: object) -> dict:
         (
             ("train_temporal", "c3d_lstm", "features"),
             "extract_c3d/nobody",
-            r"extract_c3d/: 'nobody' is not among .*central",
+            r"extract_c3d/: 'nobody' is not among central",
         ),
         (("train_temporal", "c3d_lstm", "features"), "../x", r"train_temporal\.c3d_lstm\.features: "),
         (("extract_c3d", "nobody"), {"overlaps": [0], "relu": True, "flipped": False}, r"extract_c3d: 'nobody' is not"),
@@ -50,7 +51,7 @@ def changed(keys: tuple[str, ...], value: object) -> dict:
 )
 def test_a_wrong_name_is_refused_by_its_key(tmp_path: Path, keys, value, message):
     whole = changed(keys, value)
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump(whole))
+    (tmp_path / "params.yaml").write_text(json.dumps(whole, sort_keys=True))  # opensmile's oyaml ends PyYAML's sorting
     with pytest.raises(UserError, match=message) as caught:
         load_params(tmp_path / "params.yaml")
     assert "Value error" not in str(caught.value)
