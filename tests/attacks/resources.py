@@ -3,7 +3,9 @@
 Disks are small tmpfs, so this needs the right to mount; without it the rows say that they were not tried.
 """
 
+import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -112,6 +114,16 @@ def _run(clone: Clone, *command: str, log: str = "log") -> tuple[bool, str]:
     return run.process.returncode == 0, run.output()
 
 
+@contextmanager
+def _halted(run: Run) -> Iterator[None]:
+    """A run that stands still meanwhile, with all its locks: however slow the machine, it does not end before."""
+    os.killpg(run.process.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.killpg(run.process.pid, signal.SIGCONT)
+
+
 def _refused(clone: Clone, *command: str, said: str, log: str = "log") -> str:
     """What is wrong, unless a run ends with a message that says what to do, and leaves nothing half."""
     good, output = _run(clone, *command, log=log)
@@ -166,8 +178,9 @@ def _no_right(outputs: Outputs, place: str, clone: Clone) -> str:
 def _two_runs(outputs: Outputs, clone: Clone) -> str:
     first = Run(clone, "dvc", "repro")
     wait_for(lambda: "> exec" in first.output(), LONGEST)
-    second = Run(clone, "dvc", "repro", log="second")
-    second.process.wait()
+    with _halted(first):
+        second = Run(clone, "dvc", "repro", log="second")
+        second.process.wait()
     first.process.wait()
     if second.process.returncode == 0 or "busy" not in second.output():
         return f"the second: {second.output()[-500:]}"
@@ -180,7 +193,8 @@ def _two_stages(outputs: Outputs, stage: str, clone: Clone) -> str:
         clone.run("dvc", "repro", "clips")
     first = Run(clone, *stage_command(stage))
     wait_for(lambda: list((clone.folder / ".cache").rglob("*.tmp")), LONGEST)
-    problem = _refused(clone, *stage_command(stage), said="another run of this stage is at work here", log="second")
+    with _halted(first):
+        problem = _refused(clone, *stage_command(stage), said="another run of this stage is at work here", log="second")
     first.process.wait()
     return problem or (_goes_on(clone, outputs) if first.process.returncode == 0 else f"first: {first.output()[-500:]}")
 
@@ -189,7 +203,8 @@ def _prune(outputs: Outputs, clone: Clone) -> str:
     first = Run(clone, "dvc", "repro")
     wait_for(lambda: list((clone.folder / ".cache/results").rglob("*.sha256")), LONGEST)
     prune = ("python", "-m", "emotion_pipeline", "prune")
-    good, output = _run(clone, *prune, log="prune")
+    with _halted(first):
+        good, output = _run(clone, *prune, log="prune")
     first.process.wait()
     if good or "at work" not in output or "Traceback" in output:
         return f"prune: {output[-500:]}"

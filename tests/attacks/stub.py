@@ -48,7 +48,7 @@ def network(made: Path, model: Path, out: Path, params: TrackParams, runtime: Ru
 
     def make(file: Path, checkpoint: Path) -> None:
         for _ in range(3):
-            time.sleep(0.8)  # longer than a second command takes to be refused
+            time.sleep(0.3)
             with atomic(checkpoint) as temporary:
                 temporary.write_bytes(data)
         file.write_bytes(data)
