@@ -5,7 +5,7 @@ from importlib import import_module
 import pytest
 
 from tests.attacks.__main__ import ATTACKS
-from tests.attacks.sharing import told
+from tests.attacks.sharing import QUICK_STEPS, told
 
 pytestmark = [
     pytest.mark.slow,
@@ -28,6 +28,6 @@ def test_everything_is_survived(name, tmp_path):
 
 def test_results_are_shared_over_a_folder(first, tmp_path):
     """As the attack `sharing` has it, without computing everything once more."""
-    tally = told(tmp_path, first, "folder")
+    tally = told(tmp_path, first, "folder", QUICK_STEPS)
     assert tally.broken == []
-    assert tally.tries == 7
+    assert tally.tries == QUICK_STEPS
