@@ -15,7 +15,7 @@ from emotion_pipeline.emotions import EMOTIONS
 from emotion_pipeline.params import SampleParams
 from emotion_pipeline.sample.expression import APEX, LIDS_CLOSE, intensity_curve, open_mouth
 from emotion_pipeline.sample.performer import Performer, performer
-from emotion_pipeline.sample.scene import Actor, actor, background, camera, draw, head_motion, photographed
+from emotion_pipeline.sample.scene import Actor, background, camera, draw, head_motion
 from emotion_pipeline.sample.voice import RATE, prosody, speak
 
 FPS = 25
@@ -145,13 +145,13 @@ def _cast(
     if plan.kind == "cut":
         later = head_motion(frames, person, (middle + 24, 0.58 * height), 0.9 * scale, rng)
         place[frames // 2 :] = later[frames // 2 :]
-    cast = [actor(person, units, place)]
-    cast[0].present[: {"no_face": frames, "black_start": BLACK_FRAMES}.get(plan.kind, 0)] = False
+    number, first = np.arange(frames), {"no_face": frames, "black_start": BLACK_FRAMES}.get(plan.kind, 0)
+    cast = [Actor(person, units, place, number >= first)]
     if two:  # a second person, smaller, there only for the middle half of the clip
         guest = person_of(f"guest_{int(rng.integers(2, 9)):02d}", params)
         place = head_motion(frames, guest, (0.76 * width, 0.58 * height), 0.86 * scale, rng)
-        cast.append(actor(guest, np.zeros_like(units), place))
-        cast[1].present[: frames // 4] = cast[1].present[frames - frames // 4 :] = False
+        there = (number >= frames // 4) & (number < frames - frames // 4)
+        cast.append(Actor(guest, np.zeros_like(units), place, there))
     return cast, (height, width)
 
 
@@ -163,13 +163,13 @@ def _filmed(
     landmarks: list[list[Float[np.ndarray, "68 2"]]] = [[] for _ in cast]
     for frame in range(len(cast[0].present)):
         if frame in (0, cut):
-            room, how = background(*size, rng), camera(len(cast[0].present), difficulty, rng)
+            room, photographed = background(*size, rng), camera(len(cast[0].present), difficulty, rng)
         picture = room
         for who, points in reversed([*zip(cast, landmarks, strict=True)]):
             if who.present[frame]:
                 picture, seen = draw(picture, who, frame)
                 points.append(seen)
-        pictures.append(photographed(picture, how, frame, rng))
+        pictures.append(photographed(picture, frame))
     return pictures, landmarks
 
 
@@ -199,7 +199,7 @@ def still(emotion: str, number: int, usage: str, params: SampleParams) -> UInt8[
     curve, mouth = np.array([rng.uniform(0.6, 1.0)]), np.array([rng.uniform(0, 0.5)])
     units = _units(emotion, person, curve, rng.uniform() < 0.1, params.difficulty, rng)
     open_mouth(units, mouth)
-    who = actor(person, units, head_motion(1, person, (80.0, 80.0), 1.2, rng))
+    who = Actor(person, units, head_motion(1, person, (80.0, 80.0), 1.2, rng), np.ones(1, bool))
     (picture,), ((points,),) = _filmed([who], (160, 160), -1, params.difficulty, rng)
     low, high = points.min(axis=0), points.max(axis=0)
     half = rng.uniform(0.56, 0.64) * (high - low).max()
