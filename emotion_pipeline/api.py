@@ -13,8 +13,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from emotion_pipeline.data.manifest import SPLITS, read_manifest
-from emotion_pipeline.data.sequences import failed_clips, load_sequences
+from emotion_pipeline.data.manifest import SPLITS, read_failures, read_manifest
+from emotion_pipeline.data.sequences import load_sequences
 from emotion_pipeline.emotions import EMOTIONS
 from emotion_pipeline.errors import UserError
 
@@ -56,7 +56,7 @@ class FeatureDataset(Dataset[tuple[Tensor, int]]):
         if not labels:
             raise UserError(f"{manifest}: no labelled clip in split {split}")
         self.folder, self.dataset = Path(folder), dataset
-        failed = failed_clips(self.folder)
+        failed = read_failures(self.folder)
         self.failed = tuple(clip_id for clip_id in labels if clip_id in failed)
         self.clip_ids = tuple(clip_id for clip_id in labels if clip_id not in failed)
         self.labels = tuple(EMOTIONS.index(labels[clip_id]) for clip_id in self.clip_ids)

@@ -15,8 +15,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from emotion_pipeline.data.artifact import read_array
-from emotion_pipeline.data.failures import read_failures
-from emotion_pipeline.data.manifest import Clip, labels_of
+from emotion_pipeline.data.manifest import Clip, labels_of, read_failures
 from emotion_pipeline.errors import UserError
 
 JITTER = 0.05
@@ -53,7 +52,7 @@ def load_sequences(
     A clip in the folder's failures.csv is absent. Raises UserError for any other missing file, and for features
     that are not finite or of another width than those of the first clip.
     """
-    failed, ids = failed_clips(folder), sorted(clip_ids)
+    failed, ids = read_failures(folder), sorted(clip_ids)
     found = {i: _features(folder, i, dataset, max_length) for i in ids if i not in failed}
     if not found:
         raise UserError(f"{folder}: none of the {len(ids)} clips has features; see {folder}/failures.csv")
@@ -66,11 +65,6 @@ def load_sequences(
             )
     nothing = np.zeros((0, width), np.float32)
     return Sequences(tuple(ids), tuple(found.get(i, nothing) for i in ids), width)
-
-
-def failed_clips(folder: Path) -> set[str]:
-    """Return the ids in the folder's failures.csv (no such file: none)."""
-    return set(read_failures(folder)) if (folder / "failures.csv").exists() else set()
 
 
 def datasets_of(folder: Path) -> list[str]:

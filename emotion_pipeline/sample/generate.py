@@ -12,6 +12,7 @@ The same parameters give the same bytes, whatever the number of workers. Each cl
 the seed and its id, so a data set with more takes or subjects holds the clips of the smaller one unchanged.
 """
 
+import csv
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
@@ -23,9 +24,8 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from emotion_pipeline.data.artifact import write_artifact
+from emotion_pipeline.data.artifact import atomic, write_artifact
 from emotion_pipeline.data.manifest import SPLITS
-from emotion_pipeline.data.tables import write_rows
 from emotion_pipeline.emotions import EMOTIONS
 from emotion_pipeline.errors import UserError
 from emotion_pipeline.params import RuntimeParams, SampleParams
@@ -63,8 +63,10 @@ def make_clips(folder: Path, params: SampleParams, runtime: RuntimeParams) -> No
     for name in ("clips", "truth"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     _make_each(_make_clip, {plan.clip_id: (folder, params, plan) for plan in plans}, runtime)
-    rows = [(p.clip_id, p.path, p.split, p.label, p.subject) for p in plans]
-    write_rows(folder / "clips.csv", [("clip_id", "path", "split", "label", "subject"), *rows])
+    with atomic(folder / "clips.csv") as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["clip_id", "path", "split", "label", "subject"])
+        writer.writerows([p.clip_id, p.path, p.split, p.label, p.subject] for p in plans)
 
 
 def make_stills(folder: Path, params: SampleParams, runtime: RuntimeParams) -> None:
