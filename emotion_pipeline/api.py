@@ -21,7 +21,7 @@ from emotion_pipeline.errors import UserError
 
 def clip_array(folder: Path | str, clip_id: str, dataset: str = "features") -> Float[np.ndarray, "t d"]:
     """Return one clip, float32 (t, d): t frames or windows, 1 for sound. Raises UserError where the clip is missing."""
-    return load_sequences(Path(folder), [clip_id], dataset).arrays[0]
+    return load_sequences(Path(folder), [clip_id], dataset)[clip_id]
 
 
 def feature_frame(folder: Path | str, manifest: Path | str, dataset: str = "features") -> pd.DataFrame:
@@ -33,11 +33,11 @@ def feature_frame(folder: Path | str, manifest: Path | str, dataset: str = "feat
     sequences = load_sequences(Path(folder), clips, dataset)
     steps = [
         (clip_id, clips[clip_id].split, clips[clip_id].label, step)
-        for clip_id, length in zip(sequences.clip_ids, sequences.lengths.tolist(), strict=True)
-        for step in range(length)
+        for clip_id, sequence in sequences.items()
+        for step in range(len(sequence))
     ]
     index = pd.MultiIndex.from_tuples(steps, names=["clip_id", "split", "label", "step"])
-    return pd.DataFrame(np.concatenate(sequences.arrays), index)
+    return pd.DataFrame(np.concatenate(list(sequences.values())), index)
 
 
 class FeatureDataset(Dataset[tuple[Tensor, int]]):

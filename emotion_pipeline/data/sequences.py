@@ -23,20 +23,6 @@ JITTER = 0.05
 
 
 @dataclass(frozen=True)
-class Sequences:
-    """Features of n clips, `arrays[i]` float32 (t, d) of clip `clip_ids[i]`; t = 0: the modality is absent."""
-
-    clip_ids: tuple[str, ...]
-    arrays: tuple[np.ndarray, ...]
-    width: int
-
-    @property
-    def lengths(self) -> Int[np.ndarray, " n"]:
-        """Number of time steps of each clip."""
-        return np.array([len(a) for a in self.arrays], dtype=np.int64)
-
-
-@dataclass(frozen=True)
 class Standardisation:
     """Per feature, what is subtracted and what then divides."""
 
@@ -46,10 +32,11 @@ class Standardisation:
 
 def load_sequences(
     folder: Path, clip_ids: Iterable[str], dataset: str = "features", max_length: int | None = None
-) -> Sequences:
-    """Read `<folder>/<clip_id>.h5` of each clip, sorted by clip id; longer ones cut to their central part.
+) -> dict[str, Float[np.ndarray, "t d"]]:
+    """Return the float32 features of each clip, sorted by clip id; longer ones cut to their central part.
 
-    A clip in the folder's failures.csv is absent. Raises UserError for any other missing file, and for features
+    They are read from `<folder>/<clip_id>.h5`. A clip that lacks the modality, or stands in the folder's failures.csv,
+    has t = 0. Raises UserError for any other missing file, and for features
     that are not finite or of another width than those of the first clip.
     """
     failed, ids = read_failures(folder), sorted(clip_ids)
@@ -64,7 +51,7 @@ def load_sequences(
                 f" run `dvc repro {folder.name}`"
             )
     nothing = np.zeros((0, width), np.float32)
-    return Sequences(tuple(ids), tuple(found.get(i, nothing) for i in ids), width)
+    return {clip_id: found.get(clip_id, nothing) for clip_id in ids}
 
 
 def datasets_of(folder: Path) -> list[str]:
