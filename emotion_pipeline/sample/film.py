@@ -77,22 +77,24 @@ def weakness(difficulty: float, rng: Generator) -> tuple[bool, bool]:
 
 def film(plan: Plan, params: SampleParams) -> Film:
     """Act, film and record a clip."""
-    rng = generator(params.seed, plan.clip_id)
+    rng, difficulty = generator(params.seed, plan.clip_id), params.difficulty
     person = person_of(plan.subject, params)
-    weak_face, weak_voice = weakness(params.difficulty, rng)
+    weak_face, weak_voice = weakness(difficulty, rng)
     frames = SHORT_FRAMES if plan.kind == "short" else int(rng.integers(24, 45))
     cut = frames // 2 if plan.kind == "cut" else -1
-    spoken, mouth = _utterance(plan.shown, person, frames, weak_voice, params.difficulty, rng)
+    strength = 0.0 if weak_voice else (1.35 - 0.5 * difficulty) * np.exp(rng.normal(0, 0.2 * difficulty))
+    way = prosody(plan.shown, strength, 0.15 + 0.6 * difficulty, rng)
+    spoken, mouth = speak(frames * RATE // FPS, way, person.pitch, person.tract, rng)
     curve, apex = intensity_curve(frames, rng)
-    units = _units(plan.shown, person, curve, weak_face, params.difficulty, rng)
-    open_mouth(units, mouth)
+    units = _units(plan.shown, person, curve, weak_face, difficulty, rng)
+    open_mouth(units, mouth.reshape(frames, -1).mean(axis=1))
     cast, size = _cast(plan, person, units, params, rng)
-    pictures, landmarks = _filmed(cast, size, cut, params.difficulty, rng)
+    pictures, landmarks = _filmed(cast, size, cut, difficulty, rng)
     if plan.kind == "black_start":
         pictures[:BLACK_FRAMES] = [np.zeros_like(pictures[0])] * BLACK_FRAMES
         apex = max(apex, BLACK_FRAMES)
     rate, channels = _SOUNDS[int(rng.integers(len(_SOUNDS)))]
-    sound = None if plan.kind == "no_sound" else _recorded(spoken, rate, channels, params.difficulty, rng)
+    sound = None if plan.kind == "no_sound" else _recorded(spoken, rate, channels, difficulty, rng)
     attributes: dict[str, Value] = {
         "emotion": plan.shown,
         "kind": plan.kind,
@@ -105,16 +107,6 @@ def film(plan: Plan, params: SampleParams) -> Film:
     for prefix, who, points in zip(("", "second/"), cast, landmarks, strict=False):
         arrays |= {f"{prefix}{name}": array for name, array in _seen(who, points).items()}
     return Film(pictures, sound, rate, Artifact(arrays, attributes))
-
-
-def _utterance(
-    shown: str, person: Performer, frames: int, weak: bool, difficulty: float, rng: Generator
-) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " t"]]:
-    """Return speech of the clip's length at `RATE`, and how far the mouth opens for it in each frame."""
-    strength = 0.0 if weak else (1.35 - 0.5 * difficulty) * np.exp(rng.normal(0, 0.2 * difficulty))
-    way = prosody(shown, strength, 0.15 + 0.6 * difficulty, rng)
-    sound, mouth = speak(frames * RATE // FPS, way, person.pitch, person.tract, rng)
-    return sound, mouth.reshape(frames, -1).mean(axis=1)
 
 
 def _units(

@@ -60,8 +60,7 @@ _FLAGS = {"flags": "+bitexact"}  # no name or version of the writer in the file
 def make_clips(folder: Path, params: SampleParams, runtime: RuntimeParams) -> None:
     """Write the clips, their truth and, last, `clips.csv` into `folder`. Raises UserError where one fails."""
     plans = sorted(_plans(params), key=lambda plan: plan.clip_id)
-    for name in ("clips", "truth"):
-        (folder / name).mkdir(parents=True, exist_ok=True)
+    (folder / "clips").mkdir(parents=True, exist_ok=True)
     _make_each(_make_clip, {plan.clip_id: (folder, params, plan) for plan in plans}, runtime)
     with atomic(folder / "clips.csv") as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
