@@ -13,15 +13,15 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from emotion_pipeline.data.manifest import SPLITS, read_manifest
-from emotion_pipeline.data.sequences import failed_clips, load_sequences
+from emotion_pipeline.data.manifest import SPLITS, read_failures, read_manifest
+from emotion_pipeline.data.sequences import load_sequences
 from emotion_pipeline.emotions import EMOTIONS
 from emotion_pipeline.errors import UserError
 
 
 def clip_array(folder: Path | str, clip_id: str, dataset: str = "features") -> Float[np.ndarray, "t d"]:
     """Return one clip, float32 (t, d): t frames or windows, 1 for sound. Raises UserError where the clip is missing."""
-    return load_sequences(Path(folder), [clip_id], dataset).arrays[0]
+    return load_sequences(Path(folder), [clip_id], dataset)[clip_id]
 
 
 def feature_frame(folder: Path | str, manifest: Path | str, dataset: str = "features") -> pd.DataFrame:
@@ -33,11 +33,11 @@ def feature_frame(folder: Path | str, manifest: Path | str, dataset: str = "feat
     sequences = load_sequences(Path(folder), clips, dataset)
     steps = [
         (clip_id, clips[clip_id].split, clips[clip_id].label, step)
-        for clip_id, length in zip(sequences.clip_ids, sequences.lengths.tolist(), strict=True)
-        for step in range(length)
+        for clip_id, sequence in sequences.items()
+        for step in range(len(sequence))
     ]
     index = pd.MultiIndex.from_tuples(steps, names=["clip_id", "split", "label", "step"])
-    return pd.DataFrame(np.concatenate(sequences.arrays), index)
+    return pd.DataFrame(np.concatenate(list(sequences.values())), index)
 
 
 class FeatureDataset(Dataset[tuple[Tensor, int]]):
@@ -56,7 +56,7 @@ class FeatureDataset(Dataset[tuple[Tensor, int]]):
         if not labels:
             raise UserError(f"{manifest}: no labelled clip in split {split}")
         self.folder, self.dataset = Path(folder), dataset
-        failed = failed_clips(self.folder)
+        failed = read_failures(self.folder)
         self.failed = tuple(clip_id for clip_id in labels if clip_id in failed)
         self.clip_ids = tuple(clip_id for clip_id in labels if clip_id not in failed)
         self.labels = tuple(EMOTIONS.index(labels[clip_id]) for clip_id in self.clip_ids)

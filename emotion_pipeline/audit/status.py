@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from emotion_pipeline.audit.stages import Stage
-from emotion_pipeline.data.failures import read_failures
+from emotion_pipeline.data.manifest import read_failures
 from emotion_pipeline.params import Params
 from emotion_pipeline.run.clipwork import ClipWork
 from emotion_pipeline.run.keys import keys_file_of, read_noted
@@ -71,7 +71,7 @@ def _clip_states(
     """
     failed, lost = work.without_input()
     noted = read_noted(keys_file_of(work.out), "keys")
-    listed = read_failures(work.out) if (work.out / "failures.csv").is_file() else {}
+    listed = read_failures(work.out)
     states: dict[str, list[str]] = {state: [] for state in STATES}
     at: dict[str, Path] = {}
     for clip_id, given in sorted(work.files.items()):

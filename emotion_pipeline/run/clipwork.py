@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from emotion_pipeline.data.artifact import Artifact, Value
-from emotion_pipeline.data.failures import Failures, read_failures
-from emotion_pipeline.data.manifest import Clip, read_manifest
+from emotion_pipeline.data.manifest import Clip, Failures, read_failures, read_manifest
 from emotion_pipeline.params import RuntimeParams, Section
 from emotion_pipeline.run.fingerprint import code_fingerprint, digest
 from emotion_pipeline.run.keys import input_sha256, path_in_data
@@ -76,7 +75,7 @@ class ClipWork:
         """Return the clips that failed at ingest or in a stage before; and the first missing file of the others."""
         folders = sorted({path.parent for paths in self.files.values() for path in paths})
         at_ingest = read_failures(self.ingest)
-        listed = ChainMap(at_ingest, *(read_failures(f) for f in folders if (f / "failures.csv").is_file()))
+        listed = ChainMap(at_ingest, *map(read_failures, folders))
         failures: Failures = {}
         lost: dict[str, Path] = {}
         for clip_id, paths in self.files.items():

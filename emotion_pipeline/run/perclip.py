@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from emotion_pipeline.data.artifact import Artifact, read_attributes, write_artifact
-from emotion_pipeline.data.failures import Failures, read_failures, require_few_failures, write_failures
+from emotion_pipeline.data.manifest import Failures, read_failures, require_few_failures, write_failures
 from emotion_pipeline.errors import ClipError, UserError
 from emotion_pipeline.run.clipwork import ClipWork
 from emotion_pipeline.run.fingerprint import file_sha256

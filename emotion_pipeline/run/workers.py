@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 
 from tqdm import tqdm
 
-from emotion_pipeline.data.failures import Failures
+from emotion_pipeline.data.manifest import Failures
 from emotion_pipeline.errors import ClipError, UserError
 from emotion_pipeline.params import RuntimeParams
 from emotion_pipeline.run.process import ends_with_parent

@@ -1,6 +1,6 @@
 """The scores that a trained temporal model gives to clips."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import nn
 
 from emotion_pipeline.data.scores import ScoreTable
-from emotion_pipeline.data.sequences import Sequences, padded, standardise
+from emotion_pipeline.data.sequences import padded, standardise
 from emotion_pipeline.emotions import EMOTIONS
 from emotion_pipeline.errors import UserError
 from emotion_pipeline.params import LstmParams, MlpParams, ScoresParams, SvmParams
@@ -32,17 +32,18 @@ def build(params: LstmParams | MlpParams, inputs: int) -> nn.Module:
     return LSTMClassifier(inputs, *sizes, params.bidirectional, params.dropout)
 
 
-def score_clips(model: Model, sequences: Sequences, device: torch.device) -> ScoreTable:
+def score_clips(model: Model, sequences: Mapping[str, Float[np.ndarray, "t d"]], device: torch.device) -> ScoreTable:
     """Return the scores of all clips; a clip without the modality has none.
 
     Each clip is scored by itself: its scores depend on no other clip. Raises UserError for features of another width.
     """
-    if sequences.width != model.inputs:
-        raise UserError(f"the features have {sequences.width} values a step, the model was trained on {model.inputs}")
-    score, present = SCORERS[type(model.params)](model, device), sequences.lengths > 0
-    columns = zip(*(score(sequences.arrays[i]) for i in np.flatnonzero(present)), strict=True)
+    width = next(iter(sequences.values())).shape[1]
+    if width != model.inputs:
+        raise UserError(f"the features have {width} values a step, the model was trained on {model.inputs}")
+    score, present = SCORERS[type(model.params)](model, device), np.array([len(s) > 0 for s in sequences.values()])
+    columns = zip(*(score(sequence) for sequence in sequences.values() if len(sequence)), strict=True)
     scores, *descriptor = (_spread(rows, present) for rows in columns)
-    return ScoreTable(sequences.clip_ids, scores, present, *descriptor)
+    return ScoreTable(tuple(sequences), scores, present, *descriptor)
 
 
 def _spread(rows: Sequence[np.ndarray], present: np.ndarray) -> Float[np.ndarray, "n d"]:

@@ -10,8 +10,7 @@ import numpy as np
 import yaml
 
 from emotion_pipeline.data.artifact import Artifact, atomic
-from emotion_pipeline.data.failures import write_failures
-from emotion_pipeline.data.manifest import Clip, write_manifest
+from emotion_pipeline.data.manifest import Clip, write_failures, write_manifest
 from emotion_pipeline.data.tables import write_rows
 from emotion_pipeline.params import RuntimeParams, TrackParams
 from emotion_pipeline.run import disk

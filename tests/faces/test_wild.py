@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from emotion_pipeline.data.artifact import read_array, read_attributes
-from emotion_pipeline.data.failures import read_failures
+from emotion_pipeline.data.manifest import read_failures
 from emotion_pipeline.datasets.ingest import ingest
 from emotion_pipeline.faces.frames import box_centres, box_sides
 from emotion_pipeline.faces.quality import jitter

@@ -14,8 +14,7 @@ import pytest
 from pydantic import Field
 
 from emotion_pipeline.data.artifact import Artifact, read_array
-from emotion_pipeline.data.failures import read_failures, write_failures
-from emotion_pipeline.data.manifest import Clip, write_manifest
+from emotion_pipeline.data.manifest import Clip, read_failures, write_failures, write_manifest
 from emotion_pipeline.errors import ClipError, UserError
 from emotion_pipeline.params import Section
 from emotion_pipeline.run import clipwork
