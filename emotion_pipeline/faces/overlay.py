@@ -15,9 +15,8 @@ from jaxtyping import Float
 
 from emotion_pipeline.data.artifact import atomic, read_array, read_attributes
 from emotion_pipeline.data.media import timed_frames, timed_sound
-from emotion_pipeline.faces.crops import read_faces
+from emotion_pipeline.faces.crops import FACE_SIDE, Crop, read_faces
 from emotion_pipeline.faces.frames import Canvas, Frame
-from emotion_pipeline.faces.warp import FACE_SIDE, Crop
 
 Colour = tuple[int, int, int]  # RGB
 
