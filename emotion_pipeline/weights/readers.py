@@ -64,7 +64,7 @@ def read_keras(path: Path) -> dict[str, Tensor]:
     return _in_our_shapes(path, layers)
 
 
-READERS = {"torch": read_torch, "mmaction2": read_mmaction2, "keras": read_keras}  # by `registry.Layout`
+READERS = {"torch": read_torch, "mmaction2": read_mmaction2, "keras": read_keras}  # by `PublishedFile.layout`
 
 
 def _keras_layers(path: Path) -> dict[str, list[np.ndarray]]:
