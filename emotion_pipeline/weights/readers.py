@@ -102,20 +102,13 @@ def _in_our_shapes(path: Path, layers: Mapping[str, list[np.ndarray]]) -> dict[s
         if len(shapes) != 2 or len(shapes[0]) not in (2, 4):
             raise UserError(f"{path}: layer {name}: expected a kernel of 2 or 4 dimensions and a bias, found {shapes}")
         kernel, bias = map(torch.from_numpy, arrays)
-        if name == "fc6" and kernel.ndim == 2:
-            kernel = _unflattened(path, kernel, channels)
+        if name == "fc6" and kernel.ndim == 2:  # Keras flattens a map (h, w, in) with its channels last
+            side = isqrt(len(kernel) // max(channels, 1))
+            if side * side * channels != len(kernel):
+                wrong = f"expected a square map of {channels} channels, found {len(kernel)} inputs"
+                raise UserError(f"{path}: layer fc6: {wrong}; this is not a whole VGG-Face")
+            kernel = kernel.reshape(side, side, channels, -1)
         channels = kernel.shape[-1]
         kernel = kernel.permute(3, 2, 0, 1) if kernel.ndim == 4 else kernel.t()
         tensors |= {f"{name}.weight": kernel.flatten(1) if name.startswith("fc") else kernel, f"{name}.bias": bias}
     return tensors
-
-
-def _unflattened(path: Path, kernel: Tensor, channels: int) -> Tensor:
-    """Return (h * w * in, out) as (h, w, in, out): Keras flattens a map with its channels last."""
-    side = isqrt(len(kernel) // max(channels, 1))
-    if side * side * channels != len(kernel):
-        raise UserError(
-            f"{path}: layer fc6: expected a square map of {channels} channels, found {len(kernel)} inputs;"
-            " this is not a whole VGG-Face"
-        )
-    return kernel.reshape(side, side, channels, -1)

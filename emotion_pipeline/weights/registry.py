@@ -44,7 +44,6 @@ OXFORD = "non-commercial research (Oxford VGG; Parkhi et al. 2015)"
 SPORTS_1M = "CC BY-NC 3.0 (Tran et al. 2015, Sports-1M)"
 FACE_ALIGNMENT = "BSD 3-Clause (face-alignment; the training images belong to others)"
 PYTHON_FAN = "https://www.adrianbulat.com/downloads/python-fan"
-OPENCV_ZOO = "https://github.com/opencv/opencv_zoo/raw/main/models"
 BLAZEFACE = "https://github.com/hollance/BlazeFace-PyTorch/blob/master"
 
 vgg = partial(
@@ -78,7 +77,7 @@ PUBLISHED = {
         preprocessing=Preprocessing(112, "RGB", (104.0, 117.0, 128.0), 1.0, pool5="both_sides"),
     ),
     "face_detection_yunet_2023mar.onnx": detector(
-        f"{OPENCV_ZOO}/face_detection_yunet/face_detection_yunet_2023mar.onnx",
+        "https://github.com/opencv/opencv_zoo/raw/main/models/face_detection_yunet/face_detection_yunet_2023mar.onnx",
         "MIT (OpenCV zoo; Wu et al. 2023)",
         values=("yunet", "fa_yunet"),
         sha256="8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4",
