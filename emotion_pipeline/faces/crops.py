@@ -118,10 +118,8 @@ def read_faces(
     """
     try:
         with h5py.File(path, "r") as file:
-            crops = _crops(file, rows)
-            if pixels != FACE_SIDE:
-                crops = (cv2.resize(crop, (pixels, pixels), interpolation=cv2.INTER_AREA) for crop in crops)
-            return np.array(list(crops), np.uint8).reshape(-1, pixels, pixels, 3)
+            crops = [cv2.resize(crop, (pixels, pixels), interpolation=cv2.INTER_AREA) for crop in _crops(file, rows)]
+            return np.array(crops, np.uint8).reshape(-1, pixels, pixels, 3)
     except (OSError, LookupError, ValueError, cv2.error) as error:
         raise ClipError("unreadable", f"{path}: cannot read its faces ({error})") from error
 

@@ -78,17 +78,15 @@ def _images(video: Path, alignment: Path, tracking: Path) -> Iterator[tuple[floa
     """Yield times and finished images."""
     boxes, frame, track = (read_array(tracking, f"tracks/{name}") for name in ("boxes", "frame", "track"))
     landmarks, smoothed = read_array(alignment, "landmarks"), read_array(tracking, "landmarks")
-    row_of = {number: row for row, number in enumerate(read_array(tracking, "frame").tolist())}
-    chosen = int(read_attributes(tracking).get("chosen_track", -1))
+    sequence, chosen = read_array(tracking, "frame"), read_attributes(tracking).get("chosen_track", -1)
     for number, (time, image) in enumerate(timed_frames(video)):
-        drawn, row = image.copy(), row_of.get(number)
-        first, behind = np.searchsorted(frame, [number, number + 1])
-        for i in range(first, behind):
+        drawn = image.copy()
+        for i in np.flatnonzero(frame == number).tolist():
             draw_box(drawn, boxes[i], int(track[i]), 3 if track[i] == chosen else 1)
             if track[i] != chosen:
                 draw_points(drawn, landmarks[i], colour_of(int(track[i])))
         face = np.full((FACE_SIDE, FACE_SIDE, 3), GREY, np.uint8)
-        if row is not None:
+        for row in np.flatnonzero(sequence == number).tolist():  # one, or none
             draw_points(drawn, smoothed[row], WHITE, 1.5)
             (face,) = read_faces(tracking, rows=slice(row, row + 1))
         yield time, _beside(drawn, face, f"{number}  {time:.3f} s")

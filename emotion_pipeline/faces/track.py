@@ -1,9 +1,8 @@
 """From the boxes and landmarks of a clip to its one smooth sequence of upright faces (section 2.1)."""
 
 import csv
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -36,17 +35,16 @@ def track_clip(files: Sequence[Path], params: TrackParams, override: int | None 
     video, detections, alignment = files
     boxes, frame = read_array(detections, "boxes"), read_array(detections, "frame")
     landmarks = read_array(alignment, "landmarks")
-    attributes: dict[str, Value] = {"encoding": params.encoding, "tracks": 0}
-    track = np.zeros(0, np.int32)
-    chosen = -1
-    if len(frame):
-        shot = shots((image for _, image in frames_until(video, int(frame[-1]))), params.cut_threshold)
-        track = link_boxes(boxes, frame, shot, params)
-        chosen, because = choose_track(boxes, track) if override is None else (override, "override")
-        attributes |= {"tracks": int(track.max()) + 1, "chosen_track": chosen, "chosen_because": because}
+    shot = shots((image for _, image in frames_until(video, int(frame.max(initial=-1)))), params.cut_threshold)
+    track = link_boxes(boxes, frame, shot, params)
+    tracks, chosen = int(track.max(initial=-1)) + 1, -1
+    attributes: dict[str, Value] = {"encoding": params.encoding, "tracks": tracks}
     if override is not None and override not in track:
-        known = f"its tracks are 0 to {track.max()}" if len(track) else "it shows no face"
+        known = f"its tracks are 0 to {tracks - 1}" if tracks else "it shows no face"
         raise UserError(f"{OVERRIDES}: clip {detections.stem}: track {override}, but {known}")
+    if tracks:
+        chosen, because = choose_track(boxes, track) if override is None else (override, "override")
+        attributes |= {"chosen_track": chosen, "chosen_because": because}
     rows = track == chosen
     sequence = smooth_sequence(boxes[rows], landmarks[rows], frame[rows], params)
     wanted = dict(zip(sequence["frame"].tolist(), sequence["landmarks"], strict=True))
@@ -131,23 +129,18 @@ def read_overrides(file: Path, clip_ids: Collection[str]) -> dict[str, dict[str,
             if table.fieldnames != ["clip_id", "track"]:
                 raise UserError(f"{file}: expected the header clip_id,track, found {','.join(table.fieldnames or [])}")
             for row in table:
-                if wrong := _wrong(row, chosen, clip_ids):
-                    raise UserError(f"{file}, line {table.line_num}: {wrong}")
-                chosen[row["clip_id"]] = {"override": int(row["track"])}
+                clip_id, track, line = row["clip_id"], row["track"], f"{file}, line {table.line_num}"
+                if None in row:
+                    raise UserError(f"{line}: expected two columns, found {2 + len(row[None])}")
+                if clip_id not in clip_ids:
+                    raise UserError(
+                        f"{line}: no clip {clip_id} in the manifest (data/ingest/clips.csv); correct or remove it"
+                    )
+                if clip_id in chosen:
+                    raise UserError(f"{line}: clip {clip_id} is named twice; keep one line")
+                if track is None or not track.isdecimal():
+                    raise UserError(f"{line}: clip {clip_id}: track is a whole number from 0, got {track}")
+                chosen[clip_id] = {"override": int(track)}
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{file}: cannot be read ({error}); its first line is clip_id,track") from error
     return chosen
-
-
-def _wrong(row: Mapping[Any, Any], chosen: Collection[str], clip_ids: Collection[str]) -> str:
-    """Return what is wrong with a row of the overrides, and what to do; empty for nothing."""
-    clip_id, track = row["clip_id"], row["track"]
-    if None in row:
-        return f"expected two columns, found {2 + len(row[None])}"
-    if clip_id not in clip_ids:
-        return f"no clip {clip_id} in the manifest (data/ingest/clips.csv); correct or remove it"
-    if clip_id in chosen:
-        return f"clip {clip_id} is named twice; keep one line"
-    if track is None or not track.isdecimal():
-        return f"clip {clip_id}: track is a whole number from 0, got {track}"
-    return ""
