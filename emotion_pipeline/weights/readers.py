@@ -51,9 +51,18 @@ def read_mmaction2(path: Path) -> dict[str, Tensor]:
 def read_keras(path: Path) -> dict[str, Tensor]:
     """Return Keras weights whose layers have our names (keras-vggface), or are known by their order alone (deepface).
 
-    Raises UserError naming file and layer.
+    Their order is that of the names which Keras wrote into attributes. Raises UserError naming file and layer.
     """
-    layers = _keras_layers(path)
+    try:
+        with h5py.File(path, "r") as file:
+            root = file if "layer_names" in file.attrs else inside(file, "model_weights")
+            groups = {name: inside(root, name) for name in _names(root, "layer_names")}
+            arrays = {k: [_array(g, name) for name in _names(g, "weight_names")] for k, g in groups.items()}
+    except (OSError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise UserError(f"{path}: not a Keras file of weights ({error}); download it again") from error
+    except LookupError as error:
+        raise UserError(f"{path}: {error}; download it again") from error
+    layers = {name: found for name, found in arrays.items() if found}
     if layers.keys().isdisjoint(VGG_LAYERS):
         if len(layers) != len(VGG_LAYERS):
             raise UserError(
@@ -65,20 +74,6 @@ def read_keras(path: Path) -> dict[str, Tensor]:
 
 
 READERS = {"torch": read_torch, "mmaction2": read_mmaction2, "keras": read_keras}  # by `PublishedFile.layout`
-
-
-def _keras_layers(path: Path) -> dict[str, list[np.ndarray]]:
-    """Return the arrays of every layer that has some, in the order that Keras wrote into attributes."""
-    try:
-        with h5py.File(path, "r") as file:
-            root = file if "layer_names" in file.attrs else inside(file, "model_weights")
-            groups = {name: inside(root, name) for name in _names(root, "layer_names")}
-            arrays = {k: [_array(g, name) for name in _names(g, "weight_names")] for k, g in groups.items()}
-    except (OSError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        raise UserError(f"{path}: not a Keras file of weights ({error}); download it again") from error
-    except LookupError as error:
-        raise UserError(f"{path}: {error}; download it again") from error
-    return {name: found for name, found in arrays.items() if found}
 
 
 def _names(group: h5py.Group, attribute: str) -> list[str]:
