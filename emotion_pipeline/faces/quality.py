@@ -15,7 +15,7 @@ from emotion_pipeline.params import QualityParams
 
 CELL, CAPTION = 160, 18  # pixels: width of a frame and side of a face on the sheet; height of the line below
 ABSENT = 150  # grey of the field where the sequence has no face
-OUTER_CORNERS = 36, 45  # landmarks: the outer corners of the eyes
+LEFT, RIGHT = 36, 45  # landmarks: the outer corners of the eyes
 
 
 def quality_clip(files: Sequence[Path], params: QualityParams) -> Artifact:
@@ -77,8 +77,7 @@ def measures(
 
 def eye_distance(landmarks: Float[np.ndarray, "t 68 2"]) -> Float[np.ndarray, " t"]:
     """Return the distance between the outer corners of the eyes."""
-    left, right = OUTER_CORNERS
-    return np.linalg.norm(landmarks[:, left] - landmarks[:, right], axis=-1)
+    return np.linalg.norm(landmarks[:, LEFT] - landmarks[:, RIGHT], axis=-1)
 
 
 def jitter(landmarks: Float[np.ndarray, "t 68 2"], frame: Int[np.ndarray, " t"]) -> float | None:

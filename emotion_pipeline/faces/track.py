@@ -112,9 +112,8 @@ def fill_gaps(
     positions: Float[np.ndarray, "t *d"], frame: Int[np.ndarray, " t"], wanted: Int[np.ndarray, " s"]
 ) -> Float[np.ndarray, "s *d"]:
     """Return the positions at the wanted frames, on straight lines between the known ones."""
-    flat = positions.reshape(len(frame), -1)
-    columns = [np.interp(wanted, frame, column) for column in flat.T]
-    return np.stack(columns, axis=1).reshape(len(wanted), *positions.shape[1:]).astype(positions.dtype)
+    filled = np.apply_along_axis(lambda column: np.interp(wanted, frame, column), 0, positions)
+    return filled.astype(positions.dtype)
 
 
 def read_overrides(file: Path, clip_ids: Collection[str]) -> dict[str, dict[str, int]]:
