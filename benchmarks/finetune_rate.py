@@ -22,8 +22,7 @@ import torch.nn.functional as F
 from numpy.random import Generator
 
 from emotion_pipeline.emotions import EMOTIONS
-from emotion_pipeline.faces.crops import JPEG
-from emotion_pipeline.faces.warp import FACE_SIDE
+from emotion_pipeline.faces.crops import FACE_SIDE, JPEG
 from emotion_pipeline.features import finetune
 from emotion_pipeline.features.stills import Stills
 from emotion_pipeline.params import Params, load_params

@@ -30,10 +30,9 @@ from scipy.optimize import linear_sum_assignment
 
 from benchmarks.crossings import SHOWN, Clip, clips, crossing
 from emotion_pipeline.data.media import frames
-from emotion_pipeline.faces.cuts import shots
 from emotion_pipeline.faces.detect import detect_clip
 from emotion_pipeline.faces.frames import box_centres, box_iou, box_sides
-from emotion_pipeline.faces.link import choose_track, link_boxes
+from emotion_pipeline.faces.link import choose_track, link_boxes, shots
 from emotion_pipeline.faces.overlay import colour_of
 from emotion_pipeline.params import Params, TrackParams, load_params
 from emotion_pipeline.sample.generate import write_movie

@@ -33,8 +33,7 @@ from numpy.random import Generator
 
 from emotion_pipeline.data.artifact import Artifact, write_artifact
 from emotion_pipeline.emotions import EMOTIONS
-from emotion_pipeline.faces.crops import encode_jpeg, read_faces
-from emotion_pipeline.faces.warp import FACE_SIDE
+from emotion_pipeline.faces.crops import FACE_SIDE, encode_jpeg, read_faces
 from emotion_pipeline.features import finetune
 from emotion_pipeline.features.c3d import C3D, WINDOW
 from emotion_pipeline.features.network import describe, prepared

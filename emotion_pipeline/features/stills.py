@@ -13,9 +13,8 @@ from numpy.random import Generator
 
 from emotion_pipeline.emotions import EMOTIONS
 from emotion_pipeline.errors import UserError
-from emotion_pipeline.faces.crops import JPEG, read_faces
+from emotion_pipeline.faces.crops import FACE_SIDE, JPEG, evenly_spaced, read_faces, warp_face
 from emotion_pipeline.faces.dlib_models import dlib_68, hog_boxes
-from emotion_pipeline.faces.warp import FACE_SIDE, warp_face
 from emotion_pipeline.params import JitterParams
 from emotion_pipeline.weights.fetch import files_of
 
@@ -110,7 +109,7 @@ def aligned(stills: Stills, margin: float) -> tuple[Stills, int]:
     it, so that the detector sees a whole face. Where it finds none, the enlarged picture is taken as it is.
     """
     framed = (_framed(_decode(stills, row)) for row in range(len(stills.labels)))
-    seen, again = tee((picture, hog_boxes(picture)[:1]) for picture in framed)
+    seen, again = tee((picture, hog_boxes(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY))[:1]) for picture in framed)
     encoded, found = [], 0
     for (picture, boxes), landmarks in zip(again, dlib_68(seen, *files_of("dlib_68")), strict=True):
         face = picture[FRAME:-FRAME, FRAME:-FRAME]
@@ -142,8 +141,7 @@ def stills_of_tracks(tracks: Mapping[Path, int], per_clip: int) -> Stills:
 
 def _of_track(track: Path, label: int, per_clip: int) -> Iterator[tuple[str, bytes, int]]:
     faces = read_faces(track)
-    rows = np.linspace(0, len(faces) - 1, per_clip if len(faces) else 0).round().astype(int)
-    for row in np.unique(rows):
+    for row in evenly_spaced(len(faces), per_clip):
         yield f"{track}, face {row}", _as_jpeg(faces[row]), label
 
 

@@ -55,16 +55,16 @@ def read_published(path: Path, network: str) -> tuple[Preprocessing, dict[str, T
 
     Raises UserError for a file without a record, for another network's, for a wrong checksum, and as its reader.
     """
-    known = {name: r for name, r in PUBLISHED.items() if r.network and r.network.name == network}
+    known = {name: r for name, r in PUBLISHED.items() if r.network == network}
     record = known.get(path.name)
-    if record is None or record.network is None:
+    if record is None or record.preprocessing is None:
         raise UserError(
             f"{path}: weights of {network} are read from {_list(known)} or from a .safetensors file of ours"
         )
     get = f"`python -m emotion_pipeline weights get {path.name}`"
     _require(path, f"{get} downloads it from {record.address} ({record.licence})")
     check(path.name, path)
-    return record.network.preprocessing, READERS[record.network.layout](path)
+    return record.preprocessing, READERS[record.layout](path)
 
 
 def load_tensors(network: FaceNetwork, tensors: Mapping[str, Tensor], path: Path, skip: str | None = None) -> None:

@@ -43,7 +43,7 @@ def test_stills_are_aligned_where_a_face_is_found_and_kept_where_none_is():
     found, count = aligned(Stills(("face", "ramp"), encoded, np.array([0, 1])), margin=0.15)
     assert count == 1
     level = _decode(found, 0)
-    boxes = hog_boxes(level)
+    boxes = hog_boxes(cv2.cvtColor(level, cv2.COLOR_RGB2GRAY))
     (points,) = next(dlib_68([(level, boxes[:1])], *files_of("dlib_68")))
     across = points[42:48].mean(0) - points[36:42].mean(0)
     assert abs(np.degrees(np.arctan2(across[1], across[0]))) < 3

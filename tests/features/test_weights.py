@@ -47,7 +47,7 @@ def test_a_published_file_gives_its_descriptor_and_a_new_last_layer(build, file,
     x = torch.randn(shape)
     torch.testing.assert_close(network(x)[0], source(x)[0], rtol=0, atol=0)
     assert network(x)[1].shape == (1, 7)
-    assert network.preprocessing == PUBLISHED[file].network.preprocessing
+    assert network.preprocessing == PUBLISHED[file].preprocessing
 
 
 @each_network
