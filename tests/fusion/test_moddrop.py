@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from emotion_pipeline.fusion.fit import gamma
-from emotion_pipeline.fusion.moddrop import ModDropFusion, cross_modality_penalty, drop_modalities
+from emotion_pipeline.fusion.networks import ModDropFusion, cross_modality_penalty, drop_modalities
 
 WIDTHS = {"face": 4, "c3d": 3, "audio": 5}
 FACE_ONLY = torch.tensor([[True, False, False]]).expand(6, 3)
@@ -51,7 +51,7 @@ def test_one_modality_has_no_penalty():
 
 
 def test_penalty_refuses_blocks_that_do_not_fit():
-    with pytest.raises(ValueError, match=r"shape \(4, 4\), the blocks sum to 4, 5"):
+    with pytest.raises(RuntimeError, match="expects split_sizes to sum exactly to 4"):
         cross_modality_penalty(torch.zeros(4, 4), [2, 2], [2, 3])
 
 

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from emotion_pipeline.fusion.moddrop import ModDropFusion
-from emotion_pipeline.fusion.score_tree import ScoreTree
+from emotion_pipeline.fusion.networks import ModDropFusion, ScoreTree
 from emotion_pipeline.fusion.scores import RULES, choose_svm, choose_weights, svm_inputs, weighted_mean
 from emotion_pipeline.params import FusionParams
 from emotion_pipeline.training.svm import svm_scores

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from emotion_pipeline.fusion.score_tree import ScoreTree
+from emotion_pipeline.fusion.networks import ScoreTree
 
 WIDTHS = {"face": 4, "c3d": 3, "audio": 5}
 ALL = torch.ones(6, 3, dtype=torch.bool)
