@@ -23,8 +23,8 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from emotion_pipeline.errors import UserError
 from emotion_pipeline.run.disk import locked
 from emotion_pipeline.run.workers import run_each
-from emotion_pipeline.search.grid import Point, choice
-from emotion_pipeline.search.trial import Search, forget, run_trial, trial_folder
+from emotion_pipeline.search.grid import Point, Search, choice
+from emotion_pipeline.search.trial import forget, run_trial, trial_folder
 
 log = logging.getLogger(__name__)
 
