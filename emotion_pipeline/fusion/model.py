@@ -10,7 +10,6 @@ import torch
 from jaxtyping import Bool, Float, Int
 
 from emotion_pipeline.data.sequences import Standardisation, standardise
-from emotion_pipeline.emotions import EMOTIONS
 from emotion_pipeline.fusion import networks
 from emotion_pipeline.fusion.networks import ModDropFusion, ScoreTree
 from emotion_pipeline.fusion.scores import RULES, svm_inputs, weighted_mean
@@ -65,8 +64,8 @@ def build(params: NetworkParams, scaling: Scaling) -> Network:
     widths = {model: len(by.mean) for model, by in scaling.items() if by}
     if isinstance(params, ModDropParams):
         blocked = params.cross_modality == "blocked"
-        return ModDropFusion(widths, params.hidden, len(EMOTIONS), params.drop_probability, params.dropout, blocked)
-    return ScoreTree(widths, len(EMOTIONS), params.drop_probability, params.dropout, params.hidden)
+        return ModDropFusion(widths, params.hidden, params.drop_probability, params.dropout, blocked)
+    return ScoreTree(widths, params.hidden, params.drop_probability, params.dropout)
 
 
 def network_inputs(inputs: Inputs, scaling: Scaling, device: torch.device) -> Batch:

@@ -7,6 +7,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from emotion_pipeline.emotions import EMOTIONS
+
 Descriptors = Mapping[str, Float[Tensor, "b _"]]
 Scores = Mapping[str, Float[Tensor, "b k"]]
 Present = Bool[Tensor, "b m"]
@@ -47,21 +49,13 @@ class ModDropFusion(nn.Module):
     dropped modality adds nothing to h. Deviation: in training, a clip never loses all its modalities.
     """
 
-    def __init__(
-        self,
-        widths: Mapping[str, int],
-        hidden: int,
-        classes: int = 7,
-        drop_probability: float = 0.0,
-        dropout: float = 0.0,
-        blocked: bool = False,
-    ):
+    def __init__(self, widths: Mapping[str, int], hidden: int, drop_probability: float, dropout: float, blocked: bool):
         super().__init__()
         self.inputs, self.outputs = dict(widths), [hidden] * len(widths)
         self.drop_probability = drop_probability
         self.dropout = nn.Dropout(dropout)
         self.first = nn.Linear(sum(widths.values()), sum(self.outputs))
-        self.head = nn.Linear(sum(self.outputs), classes)
+        self.head = nn.Linear(sum(self.outputs), len(EMOTIONS))
         diagonal = torch.block_diag(*(torch.ones(hidden, width) for width in widths.values()))
         self.diagonal = nn.Buffer(diagonal, persistent=False)
         self.blocked = blocked  # the weights off the diagonal get no gradient, and so stay as they are
@@ -95,17 +89,11 @@ class ScoreTree(nn.Module):
     `widths`: descriptor size by modality, in the order of the columns of `present`.
     """
 
-    def __init__(
-        self,
-        widths: Mapping[str, int],
-        classes: int = 7,
-        drop_probability: float = 0.0,
-        dropout: float = 0.0,
-        hidden: int | None = None,
-    ):
+    def __init__(self, widths: Mapping[str, int], hidden: int | None, drop_probability: float, dropout: float):
         super().__init__()
         self.names, self.drop_probability = tuple(widths), drop_probability
         self.dropout = nn.Dropout(dropout)
+        classes = len(EMOTIONS)
         joined = len(widths) * classes
 
         def classifier(inputs: int) -> nn.Module:

@@ -58,9 +58,9 @@ def machine(name: str, fitted_on: Data) -> Callable[..., np.ndarray]:
 def network(name: str, fitted_on: Data) -> Callable[..., np.ndarray]:
     torch.manual_seed(0)
     if name == "moddrop":
-        model = ModDropFusion(WIDTHS, 4, 7, drop_probability=0.5, dropout=0.5).eval()
+        model = ModDropFusion(WIDTHS, 4, 0.5, 0.5, blocked=False).eval()
     else:
-        model = ScoreTree(WIDTHS, 7, 0.5, 0.5, hidden=6).eval()
+        model = ScoreTree(WIDTHS, 6, 0.5, 0.5).eval()
     with torch.no_grad():
         for values in model.parameters():
             values.mul_(5)  # a tree at random weights hardly depends on what it is given
