@@ -17,8 +17,7 @@ from emotion_pipeline.errors import UserError
 from emotion_pipeline.metrics import predicted_labels
 from emotion_pipeline.search.grid import Search
 from emotion_pipeline.search.output import described, ranked, write_params
-from emotion_pipeline.search.study import ended_trials
-from emotion_pipeline.search.trial import answers_on_val, trial_folder
+from emotion_pipeline.search.study import answers_on_val, ended_trials, trial_folder
 
 log = logging.getLogger(__name__)
 

@@ -13,8 +13,7 @@ from emotion_pipeline.errors import UserError
 from emotion_pipeline.params import load_params
 from emotion_pipeline.search.complementary import choose_complementary, dissimilarity, write_complementary
 from emotion_pipeline.search.output import ranked, write_params, write_search
-from emotion_pipeline.search.study import open_study
-from emotion_pipeline.search.trial import trial_folder
+from emotion_pipeline.search.study import open_study, trial_folder
 from tests.conftest import REPOSITORY
 from tests.search.conftest import other
 
