@@ -52,7 +52,8 @@ class Search:
     @cached_property
     def grid(self) -> Grid:
         """Values by key. Raises UserError where there are none, or the section refuses a key or a value."""
-        section, (part, _, name) = self.section, self.target.partition(".")
+        section = self.section  # first, as it refuses an unknown target
+        part, _, name = self.target.partition(".")
         grid: Grid = getattr(self.ranges, part).get(name, {})
         where = f"search.yaml: {self.target}"
         if not grid:
