@@ -128,15 +128,13 @@ def search(
     workers: Annotated[int, Option(min=1, help="Processes that share the trials.")] = 1,
 ) -> None:
     """Search the parameters of a temporal model or fusion at random on a grid (values: params/search.yaml)."""
-    from emotion_pipeline.search.grid import grid_of, section_of
+    from emotion_pipeline.search.grid import Search
 
-    params, ranges = load_params(), load_search()
-    grid_of(ranges, target, section_of(params, target))  # a wrong name or value is told before the imports: seconds
+    own = Search(target, load_params(), load_search(), DATA)
+    own.grid  # noqa: B018  # a wrong name or value is told before the imports: seconds
     from emotion_pipeline.search.output import write_search
     from emotion_pipeline.search.study import run_search
-    from emotion_pipeline.search.trial import Search
 
-    own = Search(target, params, ranges, DATA)
     write_search(REPORTS / "search" / target, own, run_search(own, trials, workers), PARAMS)
 
 
@@ -148,7 +146,7 @@ def complementary(
 ) -> None:
     """Choose among the best trials of some searches those that err most unlike the present models."""
     from emotion_pipeline.search.complementary import write_complementary
-    from emotion_pipeline.search.trial import Search
+    from emotion_pipeline.search.grid import Search
 
     params, ranges = load_params(), load_search()
     searches = [Search(target, params, ranges, DATA) for target in targets]
