@@ -6,8 +6,7 @@ from pathlib import Path
 
 from emotion_pipeline.features.opensmile import audio_clip, configuration_files
 from emotion_pipeline.params import Params, RuntimeParams
-from emotion_pipeline.run.clipwork import ClipWork
-from emotion_pipeline.run.perclip import run_clip_stage
+from emotion_pipeline.run.perclip import ClipWork, run_clip_stage
 
 
 def work(ingest: Path, videos: Path, out: Path, params: Params, runtime: RuntimeParams) -> ClipWork:

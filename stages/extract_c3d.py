@@ -6,8 +6,7 @@ from pathlib import Path
 from emotion_pipeline.features.c3d import c3d_clip
 from emotion_pipeline.features.extract import per_clip
 from emotion_pipeline.params import Params, RuntimeParams
-from emotion_pipeline.run.clipwork import ClipWork
-from emotion_pipeline.run.perclip import run_clip_stage
+from emotion_pipeline.run.perclip import ClipWork, run_clip_stage
 
 
 def work(

@@ -7,8 +7,7 @@ from pathlib import Path
 from emotion_pipeline.data.manifest import Clip
 from emotion_pipeline.faces.quality import quality_clip
 from emotion_pipeline.params import Params, RuntimeParams
-from emotion_pipeline.run.clipwork import ClipWork
-from emotion_pipeline.run.perclip import run_clip_stage
+from emotion_pipeline.run.perclip import ClipWork, run_clip_stage
 
 
 def work(

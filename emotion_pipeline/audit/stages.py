@@ -14,8 +14,8 @@ import yaml
 
 from emotion_pipeline.errors import UserError
 from emotion_pipeline.params import Params
-from emotion_pipeline.run.clipwork import ClipWork
 from emotion_pipeline.run.dvclock import mend_lock
+from emotion_pipeline.run.perclip import ClipWork
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from pathlib import Path
 from emotion_pipeline.audit.stages import Stage
 from emotion_pipeline.data.failures import read_failures
 from emotion_pipeline.params import Params
-from emotion_pipeline.run.clipwork import ClipWork
 from emotion_pipeline.run.keys import keys_file_of, read_noted
+from emotion_pipeline.run.perclip import ClipWork
 from emotion_pipeline.run.store import result_path
 
 STATES = (

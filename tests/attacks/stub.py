@@ -15,10 +15,9 @@ from emotion_pipeline.data.manifest import Clip, write_manifest
 from emotion_pipeline.data.tables import write_rows
 from emotion_pipeline.params import RuntimeParams, TrackParams
 from emotion_pipeline.run import disk
-from emotion_pipeline.run.clipwork import ClipWork
 from emotion_pipeline.run.fingerprint import digest
 from emotion_pipeline.run.keys import note_outputs
-from emotion_pipeline.run.perclip import run_per_clip
+from emotion_pipeline.run.perclip import ClipWork, run_per_clip
 from emotion_pipeline.run.stage import run_stage
 from emotion_pipeline.run.store import made_once
 from tests.clone import Clone
