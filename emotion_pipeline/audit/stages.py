@@ -32,7 +32,7 @@ class Stage:
         """Return the work for every clip; None where it does not work clip by clip, or the manifest is missing."""
         script, paths = importlib.import_module(self.words[0]), [Path(word) for word in self.words[1:]]
         no_manifest = any(path.name == "ingest" and not (path / "clips.csv").is_file() for path in paths)
-        return script.work(*paths, params, params.runtime) if hasattr(script, "work") and not no_manifest else None
+        return script.work(*paths, params) if hasattr(script, "work") and not no_manifest else None
 
 
 def read_stages() -> list[Stage]:

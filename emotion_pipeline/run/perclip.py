@@ -96,8 +96,8 @@ class ClipWork:
 
 
 def run_clip_stage(work: Callable[..., ClipWork], *arguments: str) -> None:
-    """Run a stage of `dvc.yaml` that is per-clip work: `work(*paths, parameters, runtime)` says which."""
-    run_stage(lambda *given: run_per_clip(work(*given)), *arguments, section=lambda params: params)
+    """Run a stage of `dvc.yaml` that is per-clip work: `work(*paths, params)` says which."""
+    run_stage(lambda *given: run_per_clip(work(*given)), *arguments)
 
 
 def run_per_clip(work: ClipWork) -> None:

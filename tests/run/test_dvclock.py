@@ -142,7 +142,7 @@ def test_a_stage_keeps_the_lock_that_it_starts_with(monkeypatch):
     for name in ("begin", "done", "require_room"):
         monkeypatch.setattr(f"emotion_pipeline.run.stage.{name}", lambda *_: None)
     Path("params.yaml").write_text((REPOSITORY / "params.yaml").read_text())
-    run_stage(lambda *_: LOCK.write_text(WHOLE[:50]), "data/made", section=lambda params: params)
+    run_stage(lambda *_: LOCK.write_text(WHOLE[:50]), "data/made")
     assert COPY.read_text() == WHOLE
     assert "detect" in read_lock()
 
