@@ -14,8 +14,7 @@ from typer import Argument, Option
 
 from emotion_pipeline.data.manifest import read_manifest
 from emotion_pipeline.errors import ClipError, UserError
-from emotion_pipeline.params import load_params
-from emotion_pipeline.params.search import load_search
+from emotion_pipeline.params.file import load_params, load_search
 from emotion_pipeline.run.process import INTERRUPTED
 
 log = logging.getLogger(__name__)
@@ -75,10 +74,10 @@ def verify(
 @app.command()
 def failures(as_json: Json = False) -> None:
     """List the clips that a stage could not use, with the reasons."""
-    from emotion_pipeline.audit import failures, stages
+    from emotion_pipeline.audit import stages, status
 
-    rows = failures.list_failures(DATA, [out for stage in stages.read_stages() for out in stage.outs])
-    print(json.dumps(rows, indent=1) if as_json else failures.as_text(rows))
+    rows = status.list_failures(DATA, [out for stage in stages.read_stages() for out in stage.outs])
+    print(json.dumps(rows, indent=1) if as_json else status.failures_text(rows))
 
 
 @app.command()

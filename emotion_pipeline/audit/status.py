@@ -1,12 +1,16 @@
-"""The command `status`: what is done, what could be reused, and what a run would compute. Nothing runs."""
+"""The commands `status` (what is done, could be reused, would be computed) and `failures`. Nothing runs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from emotion_pipeline.audit.stages import Stage
 from emotion_pipeline.data.failures import read_failures
+from emotion_pipeline.errors import UserError
 from emotion_pipeline.params import Params
+from emotion_pipeline.report.sources import KINDS, failure_rows
+from emotion_pipeline.report.tables import failures_by_clip
 from emotion_pipeline.run.keys import keys_file_of, read_noted
 from emotion_pipeline.run.perclip import ClipWork
 from emotion_pipeline.run.store import result_path
@@ -120,3 +124,27 @@ def as_table(found: Sequence[Status]) -> str:
 
 def _first_of(names: Sequence[str]) -> str:
     return ", ".join(names[:2]) + (f" and {len(names) - 2} more" if len(names) > 2 else "")
+
+
+def list_failures(data: Path, outs: Iterable[Path]) -> list[dict[str, Any]]:
+    """Return a row for each clip and reason, sorted: clip_id, reason, detail, the first stage that says so, `also_in`.
+
+    `outs` are the outputs of all stages, in the order in which these run. Those of models only repeat the list of their
+    features. Raises UserError where no stage has run.
+    """
+    folders = {out.relative_to(data): out for out in outs if (out / "failures.csv").is_file()}
+    features = {name.as_posix(): out for name, out in folders.items() if name.parts[0] not in KINDS.values()}
+    if not features:
+        raise UserError(f"{data}: no failures.csv in any stage's folder; run `dvc repro` or `dvc pull`")
+    return [
+        {"clip_id": clip_id, "reason": reason, "detail": detail, "stage": stages[0], "also_in": stages[1:]}
+        for clip_id, reason, detail, stages in failures_by_clip(failure_rows(features))
+    ]
+
+
+def failures_text(rows: Sequence[dict[str, Any]]) -> str:
+    """Return a line for each row, and the number of clips."""
+    if not rows:
+        return "no clip failed"
+    lines = [f"{r['clip_id']}: {r['reason']}: {r['detail']} ({', '.join((r['stage'], *r['also_in']))})" for r in rows]
+    return "\n".join([*lines, "", f"{len({row['clip_id'] for row in rows})} clips"])

@@ -108,7 +108,12 @@ def run_per_clip(work: ClipWork) -> None:
     Raises UserError where more than `runtime.max_failed` of the clips failed, or inputs are missing for another reason.
     """
     out, threads = work.out, work.runtime.processes
-    failures = _failed_before(work)
+    failures, lost = work.without_input()
+    for clip_id, path in lost.items():
+        raise UserError(
+            f"{path}: no such file, and clip {clip_id} is in no list of failures: `{path.parent}` is only"
+            " partly here; run `dvc checkout` or `dvc pull`, or `dvc repro` from the stage that makes it"
+        )
     keys = work.keys([clip_id for clip_id in sorted(work.files) if clip_id not in failures])
     missing = _not_kept(keys, threads)
     if missing and fill_from_previous_outputs(out, set(missing.values())):
@@ -124,16 +129,6 @@ def run_per_clip(work: ClipWork) -> None:
     sha256[f"{work.stage}/failures.csv"] = file_sha256(out / "failures.csv")
     note_keys(out, work.module, noted, sha256)
     _conclude(work, len(missing.keys() - failures.keys()), failures)
-
-
-def _failed_before(work: ClipWork) -> Failures:
-    failures, lost = work.without_input()
-    for clip_id, path in lost.items():
-        raise UserError(
-            f"{path}: no such file, and clip {clip_id} is in no list of failures: `{path.parent}` is only"
-            " partly here; run `dvc checkout` or `dvc pull`, or `dvc repro` from the stage that makes it"
-        )
-    return failures
 
 
 def _not_kept(keys: Mapping[str, str], threads: int) -> dict[str, str]:

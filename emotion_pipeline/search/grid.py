@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from emotion_pipeline.errors import UserError
 from emotion_pipeline.params import Params, Section
-from emotion_pipeline.params.search import Grid, Scalar, SearchParams, Value
+from emotion_pipeline.params.file import Grid, Scalar, SearchParams, Value
 
 Point = dict[str, Value]
 """A value for each key of a grid."""

@@ -17,7 +17,7 @@ from emotion_pipeline.errors import UserError
 from emotion_pipeline.fusion.train import fuse
 from emotion_pipeline.metrics import accuracy, predicted_labels
 from emotion_pipeline.params import ModelParams, Params, Section
-from emotion_pipeline.params.search import Grid, SearchParams
+from emotion_pipeline.params.file import Grid, SearchParams
 from emotion_pipeline.run.disk import STORE_VARIABLE, store_folder
 from emotion_pipeline.run.fingerprint import code_fingerprint, digest, file_sha256
 from emotion_pipeline.search.grid import Point, grid_of, order_of, section_of, with_values
