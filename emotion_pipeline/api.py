@@ -30,13 +30,11 @@ def feature_frame(folder: Path | str, manifest: Path | str, dataset: str = "feat
     """
     clips = {clip.clip_id: clip for clip in read_manifest(Path(manifest))}
     sequences = load_sequences(Path(folder), clips, dataset)
-    steps = [
-        (clip_id, clips[clip_id].split, clips[clip_id].label, step)
-        for clip_id, length in zip(sequences.clip_ids, sequences.lengths.tolist(), strict=True)
-        for step in range(length)
-    ]
-    index = pd.MultiIndex.from_tuples(steps, names=["clip_id", "split", "label", "step"])
-    return pd.DataFrame(np.concatenate(sequences.arrays), index)
+    frames = {
+        (clip_id, clips[clip_id].split, clips[clip_id].label): pd.DataFrame(array)
+        for clip_id, array in zip(sequences.clip_ids, sequences.arrays, strict=True)
+    }
+    return pd.concat(frames, names=["clip_id", "split", "label", "step"])
 
 
 class FeatureDataset(Dataset[tuple[Tensor, int]]):

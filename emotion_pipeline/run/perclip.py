@@ -45,11 +45,6 @@ class ClipWork:
         """Return the stage's name: that of its folder in `data`."""
         return path_in_data(self.out)
 
-    @property
-    def module(self) -> str:
-        """Return the module in which the numbers are made."""
-        return self.compute.func.__module__
-
     def noted(self, clip_id: str) -> str:
         """Return the name of a clip's result in the file of keys."""
         return f"{self.stage}/{clip_id}.h5"
@@ -71,13 +66,10 @@ class ClipWork:
 
     def key(self, clip_id: str, files: Sequence[Path]) -> str:
         """Return a clip's key: a hash over stage, code, parameters and input bytes. UserError for a damaged input."""
-        made_by = {
-            "stage": self.stage,
-            "code": code_fingerprint(self.module),
-            "params": self.params.model_dump(mode="json"),
-        }
+        code, params = code_fingerprint(self.compute.func.__module__), self.params.model_dump(mode="json")
         own = {"override": self.overrides[clip_id]} if clip_id in self.overrides else {}
-        return digest(made_by | own | {"inputs": [self._sha256(file) for file in files]})
+        inputs = [self._sha256(file) for file in files]
+        return digest({"stage": self.stage, "code": code, "params": params, "inputs": inputs} | own)
 
     def without_input(self) -> tuple[Failures, dict[str, Path]]:
         """Return the clips that failed at ingest or in a stage before; and the first missing file of the others."""
@@ -127,7 +119,7 @@ def run_per_clip(work: ClipWork) -> None:
     noted = {work.noted(clip_id): key for clip_id, key in done.items()}
     sha256 = {name: sealed_hash(result_path(key)) for name, key in noted.items()}
     sha256[f"{work.stage}/failures.csv"] = file_sha256(out / "failures.csv")
-    note_keys(out, work.module, noted, sha256)
+    note_keys(out, work.compute.func.__module__, noted, sha256)
     _conclude(work, len(missing.keys() - failures.keys()), failures)
 
 
