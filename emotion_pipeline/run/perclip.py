@@ -115,12 +115,7 @@ def run_per_clip(work: ClipWork) -> None:
     }
     failures |= run_each(work.stage, _compute_one, arguments, work.runtime)[1]
     done = {clip_id: key for clip_id, key in keys.items() if clip_id not in failures}
-    _fill(out, done, failures)
-    noted = {work.noted(clip_id): key for clip_id, key in done.items()}
-    sha256 = {name: sealed_hash(result_path(key)) for name, key in noted.items()}
-    sha256[f"{work.stage}/failures.csv"] = file_sha256(out / "failures.csv")
-    note_keys(out, work.compute.func.__module__, noted, sha256)
-    _conclude(work, len(missing.keys() - failures.keys()), failures)
+    _finish(work, done, failures, len(missing.keys() & done.keys()))
 
 
 def _not_kept(keys: Mapping[str, str], threads: int) -> dict[str, str]:
@@ -136,8 +131,9 @@ def _compute_one(compute: partial[Artifact], clip_id: str, files: Sequence[Path]
     seal(path)
 
 
-def _fill(out: Path, done: Mapping[str, str], failures: Failures) -> None:
-    """Give `out` exactly the finished clips and the list of those that failed or lack something."""
+def _finish(work: ClipWork, done: Mapping[str, str], failures: Failures, computed: int) -> None:
+    """Give `work.out` exactly the finished clips and the list of those that failed or lack something; note the keys."""
+    out, stage, clips = work.out, work.stage, len(work.files)
     if out.exists():
         shutil.rmtree(out)
     listed = dict(failures)
@@ -146,15 +142,14 @@ def _fill(out: Path, done: Mapping[str, str], failures: Failures) -> None:
         if absent := read_attributes(result_path(key)).get("absent"):
             listed[clip_id] = ClipError(*str(absent).split(": ", 1))
     write_failures(out, listed)
-
-
-def _conclude(work: ClipWork, computed: int, failures: Failures) -> None:
-    stage, out, clips = work.stage, work.out, len(work.files)
-    if reasons := Counter(error.reason for error in read_failures(out).values()):
+    noted = {work.noted(clip_id): key for clip_id, key in done.items()}
+    sha256 = {name: sealed_hash(result_path(key)) for name, key in noted.items()}
+    sha256[f"{stage}/failures.csv"] = file_sha256(out / "failures.csv")
+    note_keys(out, work.compute.func.__module__, noted, sha256)
+    if reasons := Counter(error.reason for error in listed.values()):
         counts = ", ".join(f"{n} {reason}" for reason, n in sorted(reasons.items()))
         log.info("%s: %s; see %s/failures.csv", stage, counts, out)
     require_few_failures(stage, out, clips, failures, work.runtime.max_failed)
     log.info(
-        "%s: %d clips: %d computed, %d reused, %d failed",
-        *(stage, clips, computed, clips - computed - len(failures), len(failures)),
+        "%s: %d clips: %d computed, %d reused, %d failed", stage, clips, computed, len(done) - computed, len(failures)
     )
