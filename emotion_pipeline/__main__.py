@@ -47,9 +47,9 @@ def main() -> None:
 @app.command()
 def status(as_json: Json = False) -> None:
     """Show what is done, reusable, failed or missing in each stage, and what a run would compute. Nothing runs."""
-    from emotion_pipeline.audit import stages, status
+    from emotion_pipeline.audit import status
 
-    found = status.status(stages.read_stages(), load_params())
+    found = status.status(status.read_stages(), load_params())
     print(json.dumps([asdict(row) for row in found], indent=1) if as_json else status.as_table(found))
 
 
@@ -74,9 +74,9 @@ def verify(
 @app.command()
 def failures(as_json: Json = False) -> None:
     """List the clips that a stage could not use, with the reasons."""
-    from emotion_pipeline.audit import stages, status
+    from emotion_pipeline.audit import status
 
-    rows = status.list_failures(DATA, [out for stage in stages.read_stages() for out in stage.outs])
+    rows = status.list_failures(DATA, [out for stage in status.read_stages() for out in stage.outs])
     print(json.dumps(rows, indent=1) if as_json else status.failures_text(rows))
 
 

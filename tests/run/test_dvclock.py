@@ -8,9 +8,8 @@ from threading import Thread
 
 import pytest
 
-from emotion_pipeline.audit.stages import read_lock
 from emotion_pipeline.run.disk import locked
-from emotion_pipeline.run.dvclock import AT_WORK, BROKEN, COPY, LOCK, keep_lock, mend_lock
+from emotion_pipeline.run.dvclock import AT_WORK, BROKEN, COPY, LOCK, keep_lock, mend_lock, read_lock
 from emotion_pipeline.run.stage import run_stage
 from tests.conftest import REPOSITORY
 
