@@ -14,8 +14,7 @@ from typer import Argument, Option
 
 from emotion_pipeline.data.manifest import read_manifest
 from emotion_pipeline.errors import ClipError, UserError
-from emotion_pipeline.params import load_params
-from emotion_pipeline.params.search import load_search
+from emotion_pipeline.params.file import load_params, load_search
 from emotion_pipeline.run.process import INTERRUPTED
 
 log = logging.getLogger(__name__)
@@ -48,9 +47,9 @@ def main() -> None:
 @app.command()
 def status(as_json: Json = False) -> None:
     """Show what is done, reusable, failed or missing in each stage, and what a run would compute. Nothing runs."""
-    from emotion_pipeline.audit import stages, status
+    from emotion_pipeline.audit import status
 
-    found = status.status(stages.read_stages(), load_params())
+    found = status.status(status.read_stages(), load_params())
     print(json.dumps([asdict(row) for row in found], indent=1) if as_json else status.as_table(found))
 
 
@@ -75,10 +74,10 @@ def verify(
 @app.command()
 def failures(as_json: Json = False) -> None:
     """List the clips that a stage could not use, with the reasons."""
-    from emotion_pipeline.audit import failures, stages
+    from emotion_pipeline.audit import status
 
-    rows = failures.list_failures(DATA, [out for stage in stages.read_stages() for out in stage.outs])
-    print(json.dumps(rows, indent=1) if as_json else failures.as_text(rows))
+    rows = status.list_failures(DATA, [out for stage in status.read_stages() for out in stage.outs])
+    print(json.dumps(rows, indent=1) if as_json else status.failures_text(rows))
 
 
 @app.command()

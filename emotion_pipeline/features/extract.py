@@ -6,7 +6,7 @@ from pathlib import Path
 
 from emotion_pipeline.data.artifact import Artifact
 from emotion_pipeline.params import ExtractC3dParams, ExtractVggParams, RuntimeParams
-from emotion_pipeline.run.clipwork import ClipWork
+from emotion_pipeline.run.perclip import ClipWork
 
 
 def per_clip(

@@ -16,7 +16,7 @@ from emotion_pipeline.data.manifest import Clip, read_manifest, seen_in_training
 from emotion_pipeline.data.scores import seed_folder
 from emotion_pipeline.errors import UserError
 from emotion_pipeline.params import ModelParams, Params, Section
-from emotion_pipeline.params.search import Grid, Scalar, SearchParams, Value
+from emotion_pipeline.params.file import Grid, Scalar, SearchParams, Value
 from emotion_pipeline.run.disk import store_folder
 from emotion_pipeline.run.fingerprint import code_fingerprint, digest, file_sha256
 

@@ -16,7 +16,7 @@ from emotion_pipeline.data.tables import write_rows
 from emotion_pipeline.errors import UserError
 from emotion_pipeline.params import TemporalParams
 from emotion_pipeline.run.fingerprint import code_fingerprint, digest, file_sha256
-from emotion_pipeline.run.keys import input_hashes
+from emotion_pipeline.run.keys import input_sha256
 from emotion_pipeline.run.store import made_once
 from emotion_pipeline.temporal.examples import read_examples, read_sequences
 from emotion_pipeline.temporal.fit import Chosen, fit
@@ -60,7 +60,8 @@ def train_temporal(
     """
     keys: dict[Path, str] = {}
     try:
-        job = Job(params, clips, features, input_hashes(sorted(features.iterdir())), out, models, device)
+        hashes = {path.name: input_sha256(path) for path in sorted(features.iterdir())}
+        job = Job(params, clips, features, hashes, out, models, device)
         for seed in seeds:
             keys |= _fit_and_score(job, seed, f"seed_{seed}", None)
             if params.refit:

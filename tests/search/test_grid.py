@@ -4,7 +4,7 @@ import pytest
 
 from emotion_pipeline.errors import UserError
 from emotion_pipeline.params import load_params
-from emotion_pipeline.params.search import load_search
+from emotion_pipeline.params.file import load_search
 from emotion_pipeline.search.grid import Search, with_values
 from tests.conftest import REPOSITORY
 from tests.search.conftest import other
