@@ -14,7 +14,7 @@ from jaxtyping import Float
 
 from emotion_pipeline.data.artifact import atomic, read_array, read_attributes
 from emotion_pipeline.data.media import timed_frames, timed_sound
-from emotion_pipeline.faces.crops import FACE_SIDE, Crop, read_faces
+from emotion_pipeline.faces.crops import FACE_SIDE, read_faces
 from emotion_pipeline.faces.frames import Canvas, Frame
 
 Colour = tuple[int, int, int]  # RGB
@@ -65,31 +65,24 @@ def write_overlay(video: Path, alignment: Path, tracking: Path, target: Path) ->
 
 
 def _images(video: Path, alignment: Path, tracking: Path) -> Iterator[tuple[float, Canvas]]:
-    """Yield times and finished images."""
+    """Yield times and finished images: the frame, the crop at its right, number and time below."""
     boxes, frame, track = (read_array(tracking, f"tracks/{name}") for name in ("boxes", "frame", "track"))
     landmarks, smoothed = read_array(alignment, "landmarks"), read_array(tracking, "landmarks")
     sequence, chosen = read_array(tracking, "frame"), read_attributes(tracking).get("chosen_track", -1)
     for number, (time, image) in enumerate(timed_frames(video)):
-        drawn = image.copy()
+        height, width = max(image.shape[0], FACE_SIDE) + FOOT, image.shape[1] + FACE_SIDE
+        canvas = np.full((height + height % 2, width + width % 2, 3), GREY, np.uint8)  # H.264 wants even sides
+        drawn = canvas[: image.shape[0], : image.shape[1]]
+        drawn[:] = image
         for i in np.flatnonzero(frame == number).tolist():
             draw_box(drawn, boxes[i], int(track[i]), 3 if track[i] == chosen else 1)
             if track[i] != chosen:
                 draw_points(drawn, landmarks[i], colour_of(int(track[i])))
-        face = np.full((FACE_SIDE, FACE_SIDE, 3), GREY, np.uint8)
         for row in np.flatnonzero(sequence == number).tolist():  # one, or none
             draw_points(drawn, smoothed[row], WHITE, 1.5)
-            (face,) = read_faces(tracking, rows=slice(row, row + 1))
-        yield time, _beside(drawn, face, f"{number}  {time:.3f} s")
-
-
-def _beside(image: Frame, face: Crop, text: str) -> Canvas:
-    """Return the frame, the crop at its right, the text below; sides even, as H.264 wants them."""
-    height, width = max(image.shape[0], FACE_SIDE) + FOOT, image.shape[1] + FACE_SIDE
-    canvas = np.full((height + height % 2, width + width % 2, 3), GREY, np.uint8)
-    canvas[: image.shape[0], : image.shape[1]] = image
-    canvas[:FACE_SIDE, image.shape[1] : width] = face
-    write(canvas, text, (4, height - 8))
-    return canvas
+            (canvas[:FACE_SIDE, image.shape[1] : width],) = read_faces(tracking, rows=slice(row, row + 1))
+        write(canvas, f"{number}  {time:.3f} s", (4, height - 8))
+        yield time, canvas
 
 
 def colour_of(track: int) -> Colour:
