@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from emotion_pipeline.params import AugmentParams
-from emotion_pipeline.temporal.augment import augmented, resampled
+from emotion_pipeline.temporal.fit import augmented, resampled
 
 LONGEST = 40
 STEPS = np.repeat(np.arange(30, dtype=np.float32)[:, None], 3, axis=1)
