@@ -19,6 +19,7 @@ from emotion_pipeline.training.svm import choose_c, fit_svm
 Batch = tuple[Float[Tensor, "b t d"], Int[Tensor, " b"], Int[Tensor, " b"]]
 """Padded sequences, their lengths, their classes."""
 
+Steps = Float[np.ndarray, "t d"]
 Chosen = int | float | None
 NetworkParams = LstmParams | MlpParams
 
@@ -72,23 +73,19 @@ def _variants(
     """Return some sequences, with a generator as training sees them."""
     if rng is None or isinstance(params, MlpParams):
         return [examples.sequences[i] for i in rows]
-    mirrored = examples.mirrored or (None,) * len(examples.sequences)
+    mirrored = examples.mirrored or examples.sequences  # where it is not asked for
     return [augmented(examples.sequences[i], mirrored[i], params, params.max_length, rng) for i in rows]
 
 
 def augmented(
-    features: Float[np.ndarray, "t d"],
-    mirrored: Float[np.ndarray, "u d"] | None,
-    params: AugmentParams,
-    longest: int,
-    rng: Generator,
+    features: Steps, mirrored: Steps, params: AugmentParams, longest: int, rng: Generator
 ) -> Float[np.ndarray, "t2 d"]:
     """Return a random variant of 1 to `longest` steps; with nothing asked for, the sequence itself.
 
-    With even chance it is that of the mirrored faces, where there are some; of it a contiguous part of random length
+    With even chance it is that of the mirrored faces; of it a contiguous part of random length
     and place; that part stretched in time, by a factor as often above 1 as below, values between steps interpolated.
     """
-    sequence = mirrored if params.augment_flip and mirrored is not None and rng.random() < 0.5 else features
+    sequence = mirrored if params.augment_flip and rng.random() < 0.5 else features
     if params.augment_shortest < 1:
         length = max(1, round(len(sequence) * rng.uniform(params.augment_shortest, 1)))
         start = int(rng.integers(len(sequence) - length + 1))
@@ -99,7 +96,7 @@ def augmented(
     return sequence
 
 
-def resampled(sequence: Float[np.ndarray, "t d"], steps: int) -> Float[np.ndarray, "steps d"]:
+def resampled(sequence: Steps, steps: int) -> Float[np.ndarray, "steps d"]:
     """Return the sequence at `steps` evenly spaced times from its first step to its last (one: its first)."""
     places = np.linspace(0, len(sequence) - 1, steps)
     before = places.astype(np.int64)
