@@ -3,9 +3,11 @@
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
@@ -25,7 +27,7 @@ class FaceNetwork(nn.Module):
     descriptor: str  # the layer that describes
     standard: Preprocessing  # as the published weights expect it
     convolution: type[nn.Conv2d] | type[nn.Conv3d]
-    convolutions: Mapping[str, int]  # units at width 1 by name
+    convolutions: ClassVar[Mapping[str, int]]  # units at width 1 by name
     memory_format: torch.memory_format
 
     def __init__(
@@ -47,6 +49,22 @@ class FaceNetwork(nn.Module):
         nn.init.normal_(self.fc8.weight, std=0.01)
         self.dropout = nn.Dropout(dropout)
         self.to(memory_format=self.memory_format)  # type: ignore[call-overload]
+
+    def forward(
+        self, inputs: Float[Tensor, "b 3 *t h w"], relu: bool = True
+    ) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b k"]]:
+        """Return the descriptor, after its ReLU or before, and the logits."""
+        x = inputs
+        for name in self.convolutions:
+            x = self.pooled(F.relu(self.get_submodule(f"conv{name}")(x)), name)
+        fc6 = self.fc6(x.flatten(1))
+        fc7 = self.fc7(F.relu(fc6))
+        described = {"fc6": fc6, "fc7": fc7}[self.descriptor]
+        return F.relu(described) if relu else described, self.fc8(self.dropout(F.relu(fc7)))
+
+    def pooled(self, x: Tensor, name: str) -> Tensor:
+        """Return what comes after the convolution `name`: its output, made smaller after the last of a block."""
+        raise NotImplementedError
 
     def units(self, count: int) -> int:
         """Return the units of a layer that has `count` at width 1."""

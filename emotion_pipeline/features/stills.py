@@ -135,11 +135,7 @@ def hold_out(stills: Sequence[Still], share: float, rng: Generator) -> tuple[lis
 
 
 def batches(
-    stills: Sequence[Still],
-    batch: int,
-    pixels: int,
-    jitter: JitterParams | None = None,
-    rng: Generator | None = None,
+    stills: Sequence[Still], batch: int, pixels: int, jitter: JitterParams | None = None, rng: Generator | None = None
 ) -> Iterator[tuple[UInt8[np.ndarray, "b p p 3"], Int[np.ndarray, " b"]]]:
     """Yield all pictures as (p, p) RGB with their classes: in order and unchanged; with `rng` shuffled and jittered."""
     order = np.arange(len(stills)) if rng is None else rng.permutation(len(stills))

@@ -11,11 +11,12 @@ import numpy as np
 
 from emotion_pipeline.data.artifact import Artifact, read_array, read_attributes, write_artifact
 from emotion_pipeline.data.manifest import labels_of, read_manifest
+from emotion_pipeline.data.models import read_model
 from emotion_pipeline.data.tables import write_rows
 from emotion_pipeline.errors import UserError
 from emotion_pipeline.features import finetune
 from emotion_pipeline.features.stills import Still, aligned, hold_out, read_classes, read_stills, stills_of_tracks
-from emotion_pipeline.features.weights import network_notes, save_network
+from emotion_pipeline.features.weights import save_network
 from emotion_pipeline.params import FinetuneC3dParams, FinetuneVggParams, RuntimeParams
 from emotion_pipeline.run.fingerprint import code_fingerprint, digest, file_sha256
 from emotion_pipeline.run.keys import input_sha256, path_in_data
@@ -129,7 +130,7 @@ def _made_once(key: str, paths: Paths, make: Callable[[Path, Path], None]) -> di
     out = paths.out
     trained = made_once(key, paths.model, make, out)
     shutil.rmtree(out, ignore_errors=True)
-    for name, rows in network_notes(paths.model).items():
+    for name, rows in read_model(paths.model)[1]["notes"].items():
         write_rows(out / f"{name}.csv", rows)
     log.info("%s: %s", path_in_data(out), "trained" if trained else "reused, nothing that it is trained on has changed")
     return {paths.model: key}

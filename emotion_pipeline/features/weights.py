@@ -32,8 +32,8 @@ def starting_network(build: type[N], width: float, dropout: float, file: Path | 
     """Return a network for the seven classes that starts from a file of weights, or at random.
 
     The last layer of a published file is for other classes: it is not taken. `pixels`: side of the input of a network
-    that starts at random, if it is not that of the published one.
-    Draws from torch's generator. Raises UserError as `read_published`, `read_own` and `fitting`.
+    that starts at random, if it is not that of the published one. Draws from torch's generator. Raises UserError as
+    `read_published`, `read_own` and `fitting`.
     """
     classes = len(EMOTIONS)
     if file is None:
@@ -55,14 +55,13 @@ def read_published(path: Path, network: str) -> tuple[Preprocessing, dict[str, T
 
     Raises UserError for a file without a record, for another network's, for a wrong checksum, and as its reader.
     """
-    known = {name: r for name, r in PUBLISHED.items() if r.network and r.network.name == network}
-    record = known.get(path.name)
-    if record is None or record.network is None:
+    known = {name: r.network for name, r in PUBLISHED.items() if r.network and r.network.name == network}
+    if path.name not in known:
         raise UserError(
             f"{path}: weights of {network} are read from {_list(known)} or from a .safetensors file of ours"
         )
     check(path.name, path)
-    return record.network.preprocessing, READERS[record.network.layout](path)
+    return known[path.name].preprocessing, READERS[known[path.name].layout](path)
 
 
 def fitting(
@@ -93,7 +92,7 @@ def fitting(
 def save_network(path: Path, network: FaceNetwork, notes: Mapping[str, object] | None = None) -> None:
     """Write weights and all that `load_network` needs. The same network always gives the same bytes.
 
-    `notes`: tables of the training by name, which `network_notes` gives back.
+    `notes`: tables of the training by name, each with its header first; an entry of the file's description.
     """
     described = {
         "network": network.name,
@@ -103,11 +102,6 @@ def save_network(path: Path, network: FaceNetwork, notes: Mapping[str, object] |
         "notes": dict(notes or {}),
     }
     write_model(path, {name: tensor.cpu().numpy() for name, tensor in network.state_dict().items()}, described)
-
-
-def network_notes(path: Path) -> dict[str, list[list[Any]]]:
-    """Return the tables of its training that a file of `save_network` holds, by name; each has its header first."""
-    return read_model(path)[1].get("notes", {})
 
 
 def halve(source: Path, target: Path) -> None:

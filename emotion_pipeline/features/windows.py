@@ -19,7 +19,6 @@ CLIPS_AT_ONCE = 128
 Starts = Int[np.ndarray, " w"]
 Read = Callable[[Path], UInt8[np.ndarray, "t h w 3"]]
 
-
 WINDOWS: dict[str, Callable[[int, int, Generator], Starts]] = {
     "central": lambda frames, overlap, rng: np.array([max(0, (frames - WINDOW) // 2)]),
     "random": lambda frames, overlap, rng: rng.integers(0, max(1, frames - WINDOW + 1), size=1),

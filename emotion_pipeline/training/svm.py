@@ -60,4 +60,4 @@ def choose_c(
 
     search = GridSearchCV(_svc(1.0, seed), {"C": sorted(cs)}, cv=splits, refit=False).fit(features, labels)
     tried = list(zip(sorted(map(float, cs)), search.cv_results_["mean_test_score"].tolist(), strict=True))
-    return max(tried, key=lambda pair: (pair[1], -pair[0]))[0], tried
+    return float(search.best_params_["C"]), tried

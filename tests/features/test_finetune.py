@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from emotion_pipeline.data.models import read_model
 from emotion_pipeline.errors import UserError
 from emotion_pipeline.faces.crops import read_faces
 from emotion_pipeline.features import finetune
@@ -20,7 +21,7 @@ from emotion_pipeline.features.finetune import (
     window_weights,
 )
 from emotion_pipeline.features.stills import hold_out, read_stills
-from emotion_pipeline.features.weights import network_notes, save_network
+from emotion_pipeline.features.weights import save_network
 from emotion_pipeline.features.windows import WINDOWS, Window, frame_counts, temperature_of, window_batches
 from emotion_pipeline.params import FinetuneC3dParams
 from emotion_pipeline.training.loop import history_rows
@@ -68,7 +69,7 @@ def test_two_fine_tunings_give_equal_bytes(vgg_params, runtime, parts, tmp_path)
         save_network(tmp_path / name, network, {"history": history_rows(history)})
     a, b, c = ((tmp_path / name).read_bytes() for name in "abc")
     assert a == b != c
-    header, *rows = network_notes(tmp_path / "a")["history"]
+    header, *rows = read_model(tmp_path / "a")[1]["notes"]["history"]
     assert header == ["epoch", "train_loss", "val_loss", "val_accuracy"]
     assert [row[0] for row in rows] == [1]
 
