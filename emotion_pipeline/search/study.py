@@ -34,7 +34,7 @@ from emotion_pipeline.params import ModelParams
 from emotion_pipeline.run.disk import STORE_VARIABLE, locked
 from emotion_pipeline.run.workers import run_each
 from emotion_pipeline.search.grid import Point, Search, choice, with_values
-from emotion_pipeline.temporal.train import train_temporal
+from emotion_pipeline.temporal.train import Job, train_temporal
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ def run_trial(search: Search, point: Point, out: Path) -> tuple[float, float]:
     os.environ[STORE_VARIABLE] = str(own)
     if isinstance(section, ModelParams):
         alone = section.model_copy(update={"refit": False})
-        train_temporal(name, search.clips(), search.data / section.features, alone, seeds, *where)  # type: ignore[arg-type]
+        train_temporal(Job(name, search.clips(), search.data / section.features, alone, *where), seeds)  # type: ignore[arg-type]
     else:
         alone = section.model_copy(update={"trained_on": "train"})
         fuse(name, search.clips(), search.data / "train_temporal", alone, seeds, *where)
