@@ -37,6 +37,7 @@ from emotion_pipeline.faces.crops import FACE_SIDE, encode_jpeg, read_faces
 from emotion_pipeline.features import finetune
 from emotion_pipeline.features.c3d import C3D, WINDOW
 from emotion_pipeline.features.network import describe, prepared
+from emotion_pipeline.features.weights import save_network
 from emotion_pipeline.features.windows import window_weights
 from emotion_pipeline.params import FinetuneC3dParams, load_params
 from emotion_pipeline.sample.expression import APEX, open_mouth
@@ -128,8 +129,9 @@ def learnt_before(folder: Path) -> Path:
     network, history = finetune.finetune_c3d(train, val, params, load_params().runtime)
     print(f"before: {max(row.val_accuracy for row in history):.2f} of val", file=sys.stderr)
     network.fc8.reset_parameters()  # its classes are others from here on, as after Sports-1M
-    finetune.write_finetuned(folder, network, history)
-    return folder / "network.safetensors"
+    file = folder / "network.safetensors"
+    save_network(file, network)
+    return file
 
 
 def train(way: str, seed: int, learnt: Clips, val: Clips, start: Path) -> Course:

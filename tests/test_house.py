@@ -53,7 +53,7 @@ def test_what_a_package_names_as_its_public_face_is_in_it(file):
     sources = [source for other, source in SOURCES.items() if other.startswith(file.removesuffix("__init__.py"))]
     top = [node for source in sources for node in ast.parse(source).body]
     public = {node.name for node in top if hasattr(node, "name")}
-    public |= {node.targets[0].id for node in top if isinstance(node, ast.Assign)}
+    public |= {name for node in top if isinstance(node, ast.Assign) for name in map(ast.unparse, node.targets)}
     own = ast.parse(SOURCES[file])
     imported = {alias.name for node in own.body if isinstance(node, ast.ImportFrom) for alias in node.names}
     named = imported | set(re.findall(r"`(\w+)`", ast.get_docstring(own)))
