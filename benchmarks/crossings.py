@@ -13,7 +13,7 @@ from emotion_pipeline.faces.frames import box_iou
 from emotion_pipeline.params import SampleParams
 from emotion_pipeline.sample.expression import UNITS
 from emotion_pipeline.sample.film import person_of
-from emotion_pipeline.sample.scene import Actor, actor, background, camera, draw, head_motion, photographed
+from emotion_pipeline.sample.scene import Actor, background, camera, draw, head_motion
 
 HEIGHT, WIDTH = 232, 640
 SCALE, FACE = 0.7, (64.0, 77.0)
@@ -163,7 +163,7 @@ def _cast(
         size = SCALE * scale * rng.uniform(0.97, 1.03)
         place = head_motion(len(x), person, (0.0, 0.0), size, rng)
         place[:, :, 2] += np.stack([x, y], axis=1)
-        cast.append(actor(person, np.zeros((len(x), len(UNITS))), place))
+        cast.append(Actor(person, np.zeros((len(x), len(UNITS))), place, np.ones(len(x), bool)))
     return [cast[k] for k in rng.permutation(len(cast))] if shuffled else cast
 
 
@@ -178,11 +178,11 @@ def _filmed(kind: str, shots: list[Shot], rng: Generator) -> Clip:
     pictures, rows, number, people = [], list[tuple[float, ...]](), list[int](), 0
     for index, shot in enumerate(shots):
         frames = len(shot.cast[0].present)
-        room, how = background(HEIGHT, WIDTH, rng), camera(frames, 0.25, rng)
+        room, photographed = background(HEIGHT, WIDTH, rng), camera(frames, 0.25, rng)
         for frame in range(frames):
             picture, seen = _picture(room, shot, frame)
             rows += [(len(pictures), people + who, share, *box) for who, share, box in seen]
-            pictures.append(photographed(picture, how, frame, rng))
+            pictures.append(photographed(picture, frame))
             number.append(index)
         people += len(shot.cast)
     truth = np.array(rows)

@@ -22,10 +22,9 @@ import torch.nn.functional as F
 from numpy.random import Generator
 
 from emotion_pipeline.emotions import EMOTIONS
-from emotion_pipeline.faces.crops import JPEG
-from emotion_pipeline.faces.warp import FACE_SIDE
+from emotion_pipeline.faces.crops import FACE_SIDE, JPEG
 from emotion_pipeline.features import finetune
-from emotion_pipeline.features.stills import Stills
+from emotion_pipeline.features.stills import Still
 from emotion_pipeline.params import Params, load_params
 from emotion_pipeline.training.device import device_of
 from emotion_pipeline.training.loop import Epoch, fit
@@ -34,17 +33,18 @@ BATCHES, WARM_UP, READY = 20, 2, 4
 """Batches of a measurement, those of them that are left out of its time, and ready batches, used in turn."""
 
 
-def stills(count: int, rng: Generator) -> Stills:
+def stills(count: int, rng: Generator) -> list[Still]:
     """Textured pictures as the aligned stills are: grey, 224 x 224, enlarged from fewer pixels, JPEG."""
     encoded = []
     for _ in range(count):
         coarse = rng.normal(128, 50, (48, 48)).clip(0, 255).astype(np.uint8)
         picture = cv2.resize(coarse, (FACE_SIDE, FACE_SIDE), interpolation=cv2.INTER_CUBIC)
         encoded.append(cv2.imencode(".jpg", cv2.merge([picture] * 3), JPEG)[1].tobytes())
-    return Stills(("",) * count, tuple(encoded), rng.integers(len(EMOTIONS), size=count))
+    labels = rng.integers(len(EMOTIONS), size=count).tolist()
+    return [Still("", picture, label) for picture, label in zip(encoded, labels, strict=True)]
 
 
-def loop_rate(train: Stills, held_out: Stills, params: Params) -> float:
+def loop_rate(train: list[Still], held_out: list[Still], params: Params) -> float:
     """One epoch of the training loop."""
     times: list[float] = []
 

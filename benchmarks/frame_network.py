@@ -18,13 +18,12 @@ from emotion_pipeline.data.manifest import Clip, read_manifest, write_manifest
 from emotion_pipeline.data.scores import read_scores, seed_folder
 from emotion_pipeline.datasets.ingest import leave_out
 from emotion_pipeline.emotions import EMOTIONS
-from emotion_pipeline.features.extract import per_clip
 from emotion_pipeline.features.train import Paths, train_vgg
-from emotion_pipeline.features.vgg_face import vgg_clip
 from emotion_pipeline.metrics import accuracy, bootstrap_interval, predicted_labels
 from emotion_pipeline.params import Params, load_params
 from emotion_pipeline.run.perclip import run_per_clip
-from emotion_pipeline.temporal.train import train_temporal
+from emotion_pipeline.temporal.train import Job, train_temporal
+from stages import extract_vgg
 
 DATA = Path("data")
 PUBLISHED = DATA / "weights/vgg_face"
@@ -42,9 +41,9 @@ def answers(clips: Sequence[Clip], changes: dict[str, object], folder: Path, par
     ingest, runtime = folder / "ingest", params.runtime
     paths = Paths(ingest, DATA / "track", PUBLISHED, network, folder / "data/finetune_vgg")
     train_vgg(paths, tuning, runtime)
-    run_per_clip(per_clip(vgg_clip, ingest, DATA / "track", network, extracted, params.extract_vgg, runtime))
+    run_per_clip(extract_vgg.work(ingest, DATA / "track", network, extracted, params, runtime))
     lstm, seed = params.train_temporal["vgg_lstm"].model_copy(update={"refit": False}), params.training.seeds[0]
-    train_temporal("vgg_lstm", clips, extracted, lstm, [seed], folder / "lstm", folder, params.runtime.device)
+    train_temporal(Job("vgg_lstm", clips, extracted, lstm, folder / "lstm", folder, runtime.device), [seed])
     table = read_scores(seed_folder(folder / "lstm", seed) / "scores.h5")
     said = dict(zip(table.clip_ids, predicted_labels(table.scores, table.present).tolist(), strict=True))
     return {clip.clip_id: said[clip.clip_id] for clip in clips if clip.split == "test"}

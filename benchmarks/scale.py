@@ -20,7 +20,7 @@ import numpy as np
 import yaml
 
 from emotion_pipeline.data.artifact import Artifact
-from emotion_pipeline.run.clipwork import ClipWork
+from emotion_pipeline.run.perclip import ClipWork
 from tests.attacks.remotes import size_of
 from tests.clone import PER_CLIP, Clone, new_clone
 

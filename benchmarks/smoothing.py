@@ -24,7 +24,7 @@ from emotion_pipeline.faces.detect import detect_clip
 from emotion_pipeline.faces.landmarks import align_clip
 from emotion_pipeline.faces.link import choose_track, link_boxes
 from emotion_pipeline.faces.quality import eye_distance
-from emotion_pipeline.faces.smooth import smooth
+from emotion_pipeline.faces.track import smooth
 from emotion_pipeline.params import load_params
 from emotion_pipeline.weights.fetch import files_of
 

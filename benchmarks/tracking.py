@@ -30,13 +30,12 @@ from scipy.optimize import linear_sum_assignment
 
 from benchmarks.crossings import SHOWN, Clip, clips, crossing
 from emotion_pipeline.data.media import frames
-from emotion_pipeline.faces.cuts import shots
 from emotion_pipeline.faces.detect import detect_clip
 from emotion_pipeline.faces.frames import box_centres, box_iou, box_sides
-from emotion_pipeline.faces.link import choose_track, link_boxes
+from emotion_pipeline.faces.link import choose_track, link_boxes, shots
 from emotion_pipeline.faces.overlay import colour_of
 from emotion_pipeline.params import Params, TrackParams, load_params
-from emotion_pipeline.sample.movie import write_movie
+from emotion_pipeline.sample.generate import write_movie
 from emotion_pipeline.weights.fetch import files_of
 
 MATCH = 0.5
@@ -68,7 +67,7 @@ def detected(clip: Clip, params: Params) -> Boxes:
     """What the stages find in the clip's video."""
     with tempfile.TemporaryDirectory() as folder:
         video = Path(folder) / "clip.mp4"
-        write_movie(video, clip.pictures, 25, None, 0)
+        write_movie(video, clip.pictures, None, 0)
         files = files_of(params.detect.detector)
         found = detect_clip([video, *files], params.detect, params.runtime).arrays
         return Boxes(found["boxes"], found["frame"], shots(frames(video), params.track.cut_threshold))

@@ -33,16 +33,16 @@ from numpy.random import Generator
 
 from emotion_pipeline.data.artifact import Artifact, write_artifact
 from emotion_pipeline.emotions import EMOTIONS
-from emotion_pipeline.faces.crops import encode_jpeg, read_faces
-from emotion_pipeline.faces.warp import FACE_SIDE
+from emotion_pipeline.faces.crops import FACE_SIDE, encode_jpeg, read_faces
 from emotion_pipeline.features import finetune
 from emotion_pipeline.features.c3d import C3D, WINDOW
 from emotion_pipeline.features.network import describe, prepared
+from emotion_pipeline.features.weights import save_network
 from emotion_pipeline.features.windows import window_weights
 from emotion_pipeline.params import FinetuneC3dParams, load_params
 from emotion_pipeline.sample.expression import APEX, open_mouth
 from emotion_pipeline.sample.performer import performer
-from emotion_pipeline.sample.scene import actor, background, camera, draw, head_motion, photographed
+from emotion_pipeline.sample.scene import Actor, background, camera, draw, head_motion
 from emotion_pipeline.training.loop import Epoch, fit
 
 SHOWN, LEARNT_BEFORE = ("happy", "surprise", "sad"), ("disgust", "fear", "angry", "neutral")
@@ -96,9 +96,10 @@ def drawn(emotion: str, number: int, windows: int, shown: int, rng: Generator) -
     units = curve[:, None] * np.clip(person.strength * person.style * APEX[EMOTIONS.index(emotion)], 0, 1.35)
     speech = np.clip(0.3 + 0.3 * np.sin(np.arange(frames) / rng.uniform(1.5, 4) + rng.uniform(0, 6)), 0, 1)
     open_mouth(units, speech)
-    who = actor(person, units, head_motion(frames, person, (SIDE / 2, SIDE / 2), 0.95, rng))
-    room, how = background(SIDE, SIDE, rng), camera(frames, DIFFICULTY, rng)
-    pictures = (photographed(draw(room, who, frame)[0], how, frame, rng) for frame in range(frames))
+    place = head_motion(frames, person, (SIDE / 2, SIDE / 2), 0.95, rng)
+    who = Actor(person, units, place, np.ones(frames, bool))
+    room, photographed = background(SIDE, SIDE, rng), camera(frames, DIFFICULTY, rng)
+    pictures = (photographed(draw(room, who, frame)[0], frame) for frame in range(frames))
     return np.stack([cv2.resize(picture, (FACE_SIDE, FACE_SIDE)) for picture in pictures])
 
 
@@ -128,8 +129,9 @@ def learnt_before(folder: Path) -> Path:
     network, history = finetune.finetune_c3d(train, val, params, load_params().runtime)
     print(f"before: {max(row.val_accuracy for row in history):.2f} of val", file=sys.stderr)
     network.fc8.reset_parameters()  # its classes are others from here on, as after Sports-1M
-    finetune.write_finetuned(folder, network, history)
-    return folder / "network.safetensors"
+    file = folder / "network.safetensors"
+    save_network(file, network)
+    return file
 
 
 def train(way: str, seed: int, learnt: Clips, val: Clips, start: Path) -> Course:

@@ -14,8 +14,7 @@ from typer import Argument, Option
 
 from emotion_pipeline.data.manifest import read_manifest
 from emotion_pipeline.errors import ClipError, UserError
-from emotion_pipeline.params import load_params
-from emotion_pipeline.params.search import load_search
+from emotion_pipeline.params.file import load_params, load_search
 from emotion_pipeline.run.process import INTERRUPTED
 
 log = logging.getLogger(__name__)
@@ -48,9 +47,9 @@ def main() -> None:
 @app.command()
 def status(as_json: Json = False) -> None:
     """Show what is done, reusable, failed or missing in each stage, and what a run would compute. Nothing runs."""
-    from emotion_pipeline.audit import stages, status
+    from emotion_pipeline.audit import status
 
-    found = status.status(stages.read_stages(), load_params())
+    found = status.status(status.read_stages(), load_params())
     print(json.dumps([asdict(row) for row in found], indent=1) if as_json else status.as_table(found))
 
 
@@ -75,10 +74,10 @@ def verify(
 @app.command()
 def failures(as_json: Json = False) -> None:
     """List the clips that a stage could not use, with the reasons."""
-    from emotion_pipeline.audit import failures, stages
+    from emotion_pipeline.audit import status
 
-    rows = failures.list_failures(DATA, [out for stage in stages.read_stages() for out in stage.outs])
-    print(json.dumps(rows, indent=1) if as_json else failures.as_text(rows))
+    rows = status.list_failures(DATA, [out for stage in status.read_stages() for out in stage.outs])
+    print(json.dumps(rows, indent=1) if as_json else status.failures_text(rows))
 
 
 @app.command()
@@ -128,15 +127,13 @@ def search(
     workers: Annotated[int, Option(min=1, help="Processes that share the trials.")] = 1,
 ) -> None:
     """Search the parameters of a temporal model or fusion at random on a grid (values: params/search.yaml)."""
-    from emotion_pipeline.search.grid import grid_of, section_of
+    from emotion_pipeline.search.grid import Search
 
-    params, ranges = load_params(), load_search()
-    grid_of(ranges, target, section_of(params, target))  # a wrong name or value is told before the imports: seconds
+    own = Search(target, load_params(), load_search(), DATA)
+    own.grid  # noqa: B018  # a wrong name or value is told before the imports: seconds
     from emotion_pipeline.search.output import write_search
     from emotion_pipeline.search.study import run_search
-    from emotion_pipeline.search.trial import Search
 
-    own = Search(target, params, ranges, DATA)
     write_search(REPORTS / "search" / target, own, run_search(own, trials, workers), PARAMS)
 
 
@@ -148,7 +145,7 @@ def complementary(
 ) -> None:
     """Choose among the best trials of some searches those that err most unlike the present models."""
     from emotion_pipeline.search.complementary import write_complementary
-    from emotion_pipeline.search.trial import Search
+    from emotion_pipeline.search.grid import Search
 
     params, ranges = load_params(), load_search()
     searches = [Search(target, params, ranges, DATA) for target in targets]

@@ -4,24 +4,16 @@ import sys
 from pathlib import Path
 
 from emotion_pipeline.features.train import Paths, train_vgg
-from emotion_pipeline.params import FinetuneVggParams, RuntimeParams
+from emotion_pipeline.params import Params
 from emotion_pipeline.run.keys import note_outputs
 from emotion_pipeline.run.stage import run_stage
 
 
-def main(
-    ingest: Path,
-    track: Path,
-    published: Path,
-    model: Path,
-    out: Path,
-    params: FinetuneVggParams,
-    runtime: RuntimeParams,
-) -> None:
+def main(ingest: Path, track: Path, published: Path, model: Path, out: Path, params: Params) -> None:
     """Still faces, or faces of the labelled clips -> the network, history.csv, accuracy.csv."""
-    keys = train_vgg(Paths(ingest, track, published, model, out), params, runtime)
+    keys = train_vgg(Paths(ingest, track, published, model, out), params.finetune_vgg, params.runtime)
     note_outputs([out, model], train_vgg.__module__, keys)
 
 
 if __name__ == "__main__":
-    run_stage(main, *sys.argv[1:], section=lambda params: params.finetune_vgg, outs=2)
+    run_stage(main, *sys.argv[1:], outs=2)

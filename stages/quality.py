@@ -6,27 +6,17 @@ from pathlib import Path
 
 from emotion_pipeline.data.manifest import Clip
 from emotion_pipeline.faces.quality import quality_clip
-from emotion_pipeline.params import Params, RuntimeParams
-from emotion_pipeline.run.clipwork import ClipWork
-from emotion_pipeline.run.perclip import run_clip_stage
+from emotion_pipeline.params import Params
+from emotion_pipeline.run.perclip import ClipWork, run_clip_stage
 
 
-def work(
-    ingest: Path,
-    videos: Path,
-    detect: Path,
-    align: Path,
-    track: Path,
-    out: Path,
-    params: Params,
-    runtime: RuntimeParams,
-) -> ClipWork:
+def work(ingest: Path, videos: Path, detect: Path, align: Path, track: Path, out: Path, params: Params) -> ClipWork:
     """Videos and what the stages found in them -> figures, contact sheets."""
 
     def inputs(clip: Clip) -> list[Path]:
         return [videos / clip.path, *(folder / f"{clip.clip_id}.h5" for folder in (detect, align, track))]
 
-    return ClipWork(partial(quality_clip, params=params.quality), ingest, inputs, out, params.quality, runtime)
+    return ClipWork(partial(quality_clip, params=params.quality), ingest, inputs, out, params.quality, params.runtime)
 
 
 if __name__ == "__main__":

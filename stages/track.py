@@ -6,20 +6,12 @@ from pathlib import Path
 
 from emotion_pipeline.data.manifest import Clip, read_manifest
 from emotion_pipeline.faces.track import read_overrides, track_clip
-from emotion_pipeline.params import Params, RuntimeParams
-from emotion_pipeline.run.clipwork import ClipWork
-from emotion_pipeline.run.perclip import run_clip_stage
+from emotion_pipeline.params import Params
+from emotion_pipeline.run.perclip import ClipWork, run_clip_stage
 
 
 def work(
-    ingest: Path,
-    videos: Path,
-    detect: Path,
-    align: Path,
-    overrides: Path,
-    track: Path,
-    params: Params,
-    runtime: RuntimeParams,
+    ingest: Path, videos: Path, detect: Path, align: Path, overrides: Path, track: Path, params: Params
 ) -> ClipWork:
     """Videos, boxes, landmarks and the tracks that a person chose -> aligned faces."""
     chosen = read_overrides(overrides, {clip.clip_id for clip in read_manifest(ingest / "clips.csv")})
@@ -27,7 +19,8 @@ def work(
     def inputs(clip: Clip) -> list[Path]:
         return [videos / clip.path, *(folder / f"{clip.clip_id}.h5" for folder in (detect, align))]
 
-    return ClipWork(partial(track_clip, params=params.track), ingest, inputs, track, params.track, runtime, chosen)
+    compute = partial(track_clip, params=params.track)
+    return ClipWork(compute, ingest, inputs, track, params.track, params.runtime, chosen)
 
 
 if __name__ == "__main__":

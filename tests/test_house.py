@@ -48,6 +48,19 @@ def test_a_package_says_what_it_holds_and_has_no_logic(file):
     assert [text for text in map(ast.unparse, other) if not text.startswith("__all__ = ")] == []
 
 
+@pytest.mark.parametrize("file", [file for file in SOURCES if file.endswith("/__init__.py")])
+def test_what_a_package_names_as_its_public_face_is_in_it(file):
+    sources = [source for other, source in SOURCES.items() if other.startswith(file.removesuffix("__init__.py"))]
+    top = [node for source in sources for node in ast.parse(source).body]
+    public = {node.name for node in top if hasattr(node, "name")}
+    public |= {name for node in top if isinstance(node, ast.Assign) for name in map(ast.unparse, node.targets)}
+    own = ast.parse(SOURCES[file])
+    imported = {alias.name for node in own.body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    named = imported | set(re.findall(r"`(\w+)`", ast.get_docstring(own)))
+    assert named
+    assert named <= public, named - public
+
+
 def test_rooms_import_only_from_rooms_before_them_and_in_no_circle():
     assert rooms.complaint(rooms.module_imports()) == ""
 

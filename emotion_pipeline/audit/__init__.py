@@ -1,1 +1,1 @@
-"""What is here, whether it is whole, and where it comes from: the commands status, verify, failures, explain."""
+"""What is here, is it whole, where does it come from: `status`, `list_failures`, `verify`, `explain`."""

@@ -13,12 +13,12 @@ from pathlib import Path
 from textwrap import fill
 from typing import Any
 
-from emotion_pipeline.audit.stages import read_lock
 from emotion_pipeline.audit.verify import md5_of
 from emotion_pipeline.data.manifest import SPLITS, read_manifest
 from emotion_pipeline.errors import UserError
 from emotion_pipeline.report.sources import KINDS
 from emotion_pipeline.run.disk import dvc_cache
+from emotion_pipeline.run.dvclock import read_lock
 from emotion_pipeline.run.fingerprint import file_sha256
 from emotion_pipeline.run.keys import read_noted
 from emotion_pipeline.run.store import recorded_files

@@ -1,14 +1,22 @@
-"""The command `status`: what is done, what could be reused, and what a run would compute. Nothing runs."""
+"""The commands `status` (what is done, could be reused, would be computed) and `failures`. Nothing runs."""
 
-from collections.abc import Mapping, Sequence
+import importlib
+import os
+import shlex
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from graphlib import TopologicalSorter
 from pathlib import Path
+from typing import Any
 
-from emotion_pipeline.audit.stages import Stage
-from emotion_pipeline.data.failures import read_failures
+from emotion_pipeline.data.manifest import read_failures
+from emotion_pipeline.errors import UserError
 from emotion_pipeline.params import Params
-from emotion_pipeline.run.clipwork import ClipWork
+from emotion_pipeline.report.sources import KINDS, failure_rows
+from emotion_pipeline.report.tables import failures_by_clip
+from emotion_pipeline.run.dvclock import mend_lock
 from emotion_pipeline.run.keys import keys_file_of, read_noted
+from emotion_pipeline.run.perclip import ClipWork
 from emotion_pipeline.run.store import result_path
 
 STATES = (
@@ -20,6 +28,59 @@ STATES = (
     "failed",  # see failures.csv: tried again when the stage runs
 )
 """The states of a clip in a per-clip stage."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of dvc.yaml."""
+
+    name: str
+    words: tuple[str, ...]  # its module and arguments
+    outs: tuple[Path, ...]
+    before: tuple[str, ...]  # the stages that it reads from
+    changed: tuple[str, ...]  # why DVC would run it; none where it would not
+
+    def work(self, params: Params) -> ClipWork | None:
+        """Return the work for every clip; None where it does not work clip by clip, or the manifest is missing."""
+        script, paths = importlib.import_module(self.words[0]), [Path(word) for word in self.words[1:]]
+        no_manifest = any(path.name == "ingest" and not (path / "clips.csv").is_file() for path in paths)
+        return script.work(*paths, params) if hasattr(script, "work") and not no_manifest else None
+
+
+def read_stages() -> list[Stage]:
+    """Return all stages, each after those that it reads from. Raises UserError where DVC cannot read the pipeline."""
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    mend_lock()
+    try:
+        with Repo() as repository:
+            changed, graph = repository.status(), repository.index.graph
+            order = TopologicalSorter(graph.adj).static_order()
+            return [
+                Stage(
+                    name=stage.addressing,
+                    words=tuple(shlex.split(stage.cmd)[3:]),
+                    outs=tuple(Path(os.path.relpath(out.fs_path)) for out in stage.outs),
+                    before=tuple(sorted(other.addressing for other in graph.successors(stage) if other.cmd)),
+                    changed=tuple(_reasons(changed.get(stage.addressing, []))),
+                )
+                for stage in order
+                if stage.cmd
+            ]
+    except DvcException as error:
+        raise UserError(f"dvc.yaml: DVC cannot read the pipeline ({error}); `dvc status` says more") from error
+
+
+def _reasons(entries: list[Any]) -> Iterator[str]:
+    """Yield a line for each change, as `params.yaml fusion.submission_3: modified`."""
+    for entry in entries:
+        if not isinstance(entry, Mapping):
+            yield str(entry)
+            continue
+        for path, state in (change for paths in entry.values() for change in paths.items()):
+            inner = state if isinstance(state, Mapping) else {"": state}
+            yield from (f"{path} {key}: {what}".replace(" :", ":") for key, what in inner.items())
 
 
 @dataclass(frozen=True)
@@ -71,7 +132,7 @@ def _clip_states(
     """
     failed, lost = work.without_input()
     noted = read_noted(keys_file_of(work.out), "keys")
-    listed = read_failures(work.out) if (work.out / "failures.csv").is_file() else {}
+    listed = read_failures(work.out)
     states: dict[str, list[str]] = {state: [] for state in STATES}
     at: dict[str, Path] = {}
     for clip_id, given in sorted(work.files.items()):
@@ -120,3 +181,27 @@ def as_table(found: Sequence[Status]) -> str:
 
 def _first_of(names: Sequence[str]) -> str:
     return ", ".join(names[:2]) + (f" and {len(names) - 2} more" if len(names) > 2 else "")
+
+
+def list_failures(data: Path, outs: Iterable[Path]) -> list[dict[str, Any]]:
+    """Return a row for each clip and reason, sorted: clip_id, reason, detail, the first stage that says so, `also_in`.
+
+    `outs` are the outputs of all stages, in the order in which these run. Those of models only repeat the list of their
+    features. Raises UserError where no stage has run.
+    """
+    folders = {out.relative_to(data): out for out in outs if (out / "failures.csv").is_file()}
+    features = {name.as_posix(): out for name, out in folders.items() if name.parts[0] not in KINDS.values()}
+    if not features:
+        raise UserError(f"{data}: no failures.csv in any stage's folder; run `dvc repro` or `dvc pull`")
+    return [
+        {"clip_id": clip_id, "reason": reason, "detail": detail, "stage": stages[0], "also_in": stages[1:]}
+        for clip_id, reason, detail, stages in failures_by_clip(failure_rows(features))
+    ]
+
+
+def failures_text(rows: Sequence[dict[str, Any]]) -> str:
+    """Return a line for each row, and the number of clips."""
+    if not rows:
+        return "no clip failed"
+    lines = [f"{r['clip_id']}: {r['reason']}: {r['detail']} ({', '.join((r['stage'], *r['also_in']))})" for r in rows]
+    return "\n".join([*lines, "", f"{len({row['clip_id'] for row in rows})} clips"])

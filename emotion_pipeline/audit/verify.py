@@ -12,10 +12,10 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from emotion_pipeline.audit.stages import read_lock
 from emotion_pipeline.data.artifact import inside
 from emotion_pipeline.errors import UserError
 from emotion_pipeline.run.disk import dvc_cache, store_folder
+from emotion_pipeline.run.dvclock import read_lock
 from emotion_pipeline.run.fingerprint import file_sha256
 from emotion_pipeline.run.keys import read_noted
 from emotion_pipeline.run.store import recorded_files

@@ -1,1 +1,1 @@
-"""What is on disk: the manifest, videos, HDF5 artifacts, scores, models, sequences of features, failures."""
+"""What is on disk: `read_manifest`, `frames`, `read_array`, `read_scores`, `read_model`, `load_sequences`."""

@@ -1,17 +1,21 @@
-"""The manifest: one row per clip."""
+"""The manifest: one row per clip; and by stage the clips that it could not use, `data/<stage>/failures.csv`."""
 
 import csv
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from emotion_pipeline.data.tables import read_table
+from emotion_pipeline.data.tables import read_table, write_rows
 from emotion_pipeline.emotions import EMOTIONS
+from emotion_pipeline.errors import ClipError, UserError
 
 SPLITS = ("train", "val", "test")
+
+Failures = dict[str, ClipError]
+"""Why a clip could not be used, by clip id."""
 
 
 @dataclass(frozen=True)
@@ -72,3 +76,26 @@ def class_table(clips: Sequence[Clip]) -> list[dict[str, str | int]]:
     table = {name: {split: count[name, split] for split in splits} for name in names}
     table["total"] = {split: sum(table[name][split] for name in names) for split in splits}
     return [{"class": name, **row, "total": sum(row.values())} for name, row in table.items()]
+
+
+def read_failures(folder: Path) -> Failures:
+    """Return the clips that `failures.csv` of a stage's folder lists; none where there is no such file."""
+    file = folder / "failures.csv"
+    rows = read_table(file) if file.is_file() else []
+    return {row["clip_id"]: ClipError(row["reason"], row["detail"]) for row in rows}
+
+
+def write_failures(folder: Path, failures: Mapping[str, ClipError]) -> None:
+    """Write `failures.csv` (clip_id, reason, detail), sorted by clip id."""
+    rows = [(clip_id, error.reason, error.detail) for clip_id, error in sorted(failures.items())]
+    write_rows(folder / "failures.csv", [("clip_id", "reason", "detail"), *rows])
+
+
+def require_few_failures(stage: str, out: Path, clips: int, failures: Failures, limit: float) -> None:
+    """Raise UserError where more than `limit` of the clips failed, naming the list and its first line."""
+    if len(failures) > limit * clips:
+        clip_id, error = min(failures.items())
+        raise UserError(
+            f"{stage}: {len(failures)} of {clips} clips failed, limit {limit:.0%} (runtime.max_failed);"
+            f" see {out}/failures.csv (first: {clip_id}, {error})"
+        )

@@ -17,22 +17,15 @@ from emotion_pipeline.errors import ClipError
 KINDS = "asf,avi,dv,flv,h264,hevc,ivf,m4v,matroska,mov,mpeg,mpegts,mpegvideo,mxf,nut,ogg,rm,yuv4mpegpipe"
 """FFmpeg's names of the containers that are read. Playlists are not: FFmpeg would open the files that they name."""
 
-WIDEST, HIGHEST = 8192, 4320
-"""Pixels. A frame with more pixels than 8K is not decoded: a damaged header could ask for any amount of memory."""
-
+# Beyond these limits nothing is decoded: a damaged header could ask for any amount of memory.
+WIDEST, HIGHEST = 8192, 4320  # pixels; a frame of any shape may have as many as one of 8K
 LIMITS = {"max_pixels": str(WIDEST * HIGHEST)}
+SOUND_RATES = (1_000, 768_000)  # lowest and highest sample rate in Hz
+LONGEST_SOUND = 2**26  # samples after resampling: 70 minutes at 16 kHz, 256 MiB of float32
 
-SOUND_RATES = (1_000, 768_000)
-"""Lowest and highest sample rate in Hz. Beyond these, a damaged header could ask for any amount of memory."""
-
-LONGEST_SOUND = 2**26
-"""Samples after resampling: 70 minutes at 16 kHz, 256 MiB of float32."""
-
+# A file is cut off if its last packet ends this many seconds, or this part, before the duration in its header.
 ENDS_EARLY_SECONDS, ENDS_EARLY_PART = 0.5, 0.25
-"""A file is cut off if its last packet ends this many seconds, or this part, before the duration in its header."""
-
-SHORTEST_PART = 0.1
-"""Seconds that a whole file may lack at its end: some containers do not store the length of the last frame."""
+SHORTEST_PART = 0.1  # seconds that a whole file may lack: some containers do not store the length of the last frame
 
 
 @dataclass(frozen=True)

@@ -15,26 +15,11 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from emotion_pipeline.data.artifact import read_array
-from emotion_pipeline.data.failures import read_failures
-from emotion_pipeline.data.manifest import Clip, labels_of
+from emotion_pipeline.data.manifest import Clip, labels_of, read_failures
 from emotion_pipeline.errors import UserError
 
 JITTER = 0.05
 """Lengths are multiplied by up to 1 + this before they are sorted, so that batches differ between epochs."""
-
-
-@dataclass(frozen=True)
-class Sequences:
-    """Features of n clips, `arrays[i]` float32 (t, d) of clip `clip_ids[i]`; t = 0: the modality is absent."""
-
-    clip_ids: tuple[str, ...]
-    arrays: tuple[np.ndarray, ...]
-    width: int
-
-    @property
-    def lengths(self) -> Int[np.ndarray, " n"]:
-        """Number of time steps of each clip."""
-        return np.array([len(a) for a in self.arrays], dtype=np.int64)
 
 
 @dataclass(frozen=True)
@@ -47,13 +32,14 @@ class Standardisation:
 
 def load_sequences(
     folder: Path, clip_ids: Iterable[str], dataset: str = "features", max_length: int | None = None
-) -> Sequences:
-    """Read `<folder>/<clip_id>.h5` of each clip, sorted by clip id; longer ones cut to their central part.
+) -> dict[str, Float[np.ndarray, "t d"]]:
+    """Return the float32 features of each clip, sorted by clip id; longer ones cut to their central part.
 
-    A clip in the folder's failures.csv is absent. Raises UserError for any other missing file, and for features
+    They are read from `<folder>/<clip_id>.h5`. A clip that lacks the modality, or stands in the folder's failures.csv,
+    has t = 0. Raises UserError for any other missing file, and for features
     that are not finite or of another width than those of the first clip.
     """
-    failed, ids = failed_clips(folder), sorted(clip_ids)
+    failed, ids = read_failures(folder), sorted(clip_ids)
     found = {i: _features(folder, i, dataset, max_length) for i in ids if i not in failed}
     if not found:
         raise UserError(f"{folder}: none of the {len(ids)} clips has features; see {folder}/failures.csv")
@@ -65,12 +51,7 @@ def load_sequences(
                 f" run `dvc repro {folder.name}`"
             )
     nothing = np.zeros((0, width), np.float32)
-    return Sequences(tuple(ids), tuple(found.get(i, nothing) for i in ids), width)
-
-
-def failed_clips(folder: Path) -> set[str]:
-    """Return the ids in the folder's failures.csv (no such file: none)."""
-    return set(read_failures(folder)) if (folder / "failures.csv").exists() else set()
+    return {clip_id: found.get(clip_id, nothing) for clip_id in ids}
 
 
 def datasets_of(folder: Path) -> list[str]:

@@ -8,8 +8,7 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from emotion_pipeline.data.failures import require_few_failures, write_failures
-from emotion_pipeline.data.manifest import Clip, class_table, write_manifest
+from emotion_pipeline.data.manifest import Clip, class_table, require_few_failures, write_failures, write_manifest
 from emotion_pipeline.data.media import probe
 from emotion_pipeline.datasets.layouts import LAYOUTS
 from emotion_pipeline.errors import UserError

@@ -38,7 +38,7 @@ def javanese(root: Path, params: IngestParams) -> Iterator[Clip]:
         if name["actor"] not in split_of:
             raise UserError(f"{path.name}: actor {name['actor']} is in no split; add it to ingest.subjects")
         label, split = JAVANESE_EMOTIONS[name["emotion"]], split_of[name["actor"]]
-        yield Clip(path.stem, _below(root, path), split, label, name["actor"])
+        yield Clip(path.stem, path.relative_to(root).as_posix(), split, label, name["actor"])
 
 
 def afew(root: Path, params: IngestParams) -> Iterator[Clip]:
@@ -55,7 +55,7 @@ def afew(root: Path, params: IngestParams) -> Iterator[Clip]:
             )
         for path in _videos(folder):
             label = "" if split == "test" else _label(path.parent.name, str(path))
-            yield Clip(path.stem, _below(root, path), split, label, "")
+            yield Clip(path.stem, path.relative_to(root).as_posix(), split, label, "")
 
 
 def folder(root: Path, params: IngestParams) -> Iterator[Clip]:
@@ -64,10 +64,10 @@ def folder(root: Path, params: IngestParams) -> Iterator[Clip]:
         parts = path.relative_to(root).parts
         if parts[0] not in SPLITS or len(parts) not in (2, 3):
             raise UserError(
-                f"{_below(root, path)}: expected <split>/<class>/<file> with a split of {', '.join(SPLITS)}"
+                f"{path.relative_to(root)}: expected <split>/<class>/<file> with a split of {', '.join(SPLITS)}"
             )
         label = _label(parts[1], str(path)) if len(parts) == 3 else ""
-        yield Clip("-".join([*parts[:-1], path.stem]), _below(root, path), parts[0], label, "")
+        yield Clip("-".join([*parts[:-1], path.stem]), path.relative_to(root).as_posix(), parts[0], label, "")
 
 
 def table(root: Path, params: IngestParams) -> Iterator[Clip]:
@@ -85,8 +85,7 @@ def table(root: Path, params: IngestParams) -> Iterator[Clip]:
             path, split, label, subject, clip_id = (row.get(name) or "" for name in COLUMNS)
             if split not in (*SPLITS, ""):
                 raise UserError(f"{where}: split {split!r} is none of {', '.join(SPLITS)}")
-            label = _label(label, where) if label else ""
-            yield Clip(clip_id or PurePosixPath(path).stem, path, split, label, subject)
+            yield Clip(clip_id or PurePosixPath(path).stem, path, split, _label(label, where), subject)
 
 
 LAYOUTS: dict[str, Callable[[Path, IngestParams], Iterator[Clip]]] = {
@@ -103,12 +102,8 @@ def _videos(folder: Path) -> list[Path]:
     return sorted(p for p in folder.rglob("*") if p.suffix.lower() in VIDEO_SUFFIXES and not p.is_dir())
 
 
-def _below(root: Path, path: Path) -> str:
-    return path.relative_to(root).as_posix()
-
-
 def _label(name: str, where: str) -> str:
-    if name.lower() not in EMOTIONS:
+    if name.lower() not in (*EMOTIONS, ""):
         raise UserError(f"{where}: label {name!r} is none of {', '.join(EMOTIONS)}")
     return name.lower()
 

@@ -1,1 +1,1 @@
-"""From video to one smooth sequence of upright faces (section 2.1 of the paper)."""
+"""From video to smooth, upright faces (section 2.1): `detect_clip`, `align_clip`, `track_clip`, `quality_clip`."""

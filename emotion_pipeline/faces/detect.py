@@ -67,14 +67,11 @@ def detect_clip(files: Sequence[Path], params: DetectParams, runtime: RuntimePar
     Raises ClipError as `media.timed_frames`, and `empty` for a video without frames.
     """
     video, *weights = files
-    times: list[float] = []
-    shape: tuple[int, ...] = ()
+    seen: list[tuple[float, int, int]] = []  # of each frame: time, height, width
 
     def decoded() -> Iterator[Frame]:
-        nonlocal shape
         for time, frame in timed_frames(video):
-            times.append(time)
-            shape = frame.shape
+            seen.append((time, *frame.shape[:2]))
             yield frame
 
     found = list(find_faces(decoded(), weights, params, runtime))
@@ -82,7 +79,8 @@ def detect_clip(files: Sequence[Path], params: DetectParams, runtime: RuntimePar
         raise ClipError("empty", f"{video.name}: has no frames")
     number = np.repeat(np.arange(len(found), dtype=np.int32), [len(b) for b in found])
     box = dict(zip(("box_x", "box_y", "box_ratio"), DETECTORS[params.detector].box, strict=True))
-    size = {"frames": len(found), "height": shape[0], "width": shape[1]}
+    times, heights, widths = zip(*seen, strict=True)
+    size = {"frames": len(seen), "height": heights[0], "width": widths[0]}
     return Artifact(
         arrays={"boxes": np.concatenate(found), "frame": number, "time": np.array(times)},
         attributes={"detector": params.detector, **size, **box},
@@ -103,8 +101,5 @@ def find_faces(
 def _scaled(frame: Frame, scale: int | float) -> Canvas:
     if scale == 1:
         return frame
-    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    if min(frame.shape[:2]) * scale < 1:  # nothing would be left of a side
-        height, width = (max(1, round(side * scale)) for side in frame.shape[:2])
-        return cv2.resize(frame, (width, height), interpolation=method)
-    return cv2.resize(frame, None, fx=scale, fy=scale, interpolation=method)
+    fy, fx = (max(scale, 1 / side) for side in frame.shape[:2])  # so that at least one pixel is left of a side
+    return cv2.resize(frame, None, fx=fx, fy=fy, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)

@@ -24,19 +24,12 @@ _hog, _trees = cache(dlib.get_frontal_face_detector), cache(dlib.shape_predictor
 
 
 def dlib_hog(frames: Iterable[Frame], _: Sequence[Path], threshold: float, __: RuntimeParams) -> Iterator[Boxes]:
-    """Yield `hog_boxes` of each frame."""
-    return (hog_boxes(frame, threshold) for frame in frames)
+    """Yield `hog_boxes` of each frame in grey: the same boxes in most frames, and two to three times as fast."""
+    return (hog_boxes(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), threshold) for frame in frames)
 
 
-def hog_boxes(frame: Frame, threshold: float = 0.0) -> Boxes:
-    """Return the boxes of dlib's frontal face detector (HOG, five poses, faces from 80 pixels).
-
-    It sees the frame in grey: the same boxes in most frames, two to three times as fast as on colour.
-    """
-    return _hog_found(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), threshold)
-
-
-def _hog_found(grey: Grey, threshold: float) -> Boxes:
+def hog_boxes(grey: Grey, threshold: float = 0.0) -> Boxes:
+    """Return the boxes of dlib's frontal face detector (HOG, five poses, faces from 80 pixels)."""
     found, scores, _ = _hog().run(grey, 0, threshold)
     return boxes_of((*_edges(rectangle), score) for rectangle, score in zip(found, scores, strict=True))
 
@@ -91,7 +84,7 @@ def _hog_box_near(grey: Grey, box: np.ndarray) -> np.ndarray | None:
     """Return the box of dlib's frontal detector that overlaps the given one most."""
     scale = HOG_SIDE / (box[2] - box[0])
     small = cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    boxes = _hog_found(small, HOG_THRESHOLD)[:, :4].astype(np.float64) / scale
+    boxes = hog_boxes(small, HOG_THRESHOLD)[:, :4].astype(np.float64) / scale
     overlap = box_iou(box[None], boxes)[0]
     return boxes[overlap.argmax()] if overlap.max(initial=0) > HOG_OVERLAP else None
 

@@ -33,8 +33,7 @@ SCALE_SIDE = 200.0  # side of the square of scale 1, in pixels of the frame
 def package_detector(name: str, setting: str, shown: Callable[[Frame], Canvas] = lambda frame: frame) -> Search:
     """Return a search with a detector of the package, one frame at a time.
 
-    `setting`: the detector's name for the lowest score; `shown`: what it gets of a frame, with the same upper left
-    corner.
+    `setting`: its name for the lowest score; `shown`: what it gets of a frame, with the same upper left corner.
     """
 
     def search(
@@ -47,17 +46,15 @@ def package_detector(name: str, setting: str, shown: Callable[[Frame], Canvas] =
     return search
 
 
-def _at_least_32(frame: Frame) -> Canvas:
-    return padded(frame, *(max(side, SFD_SIDE) for side in frame.shape[:2]))
-
-
 def _square(frame: Frame) -> Canvas:
     """Return the frame as part of a square of a side that the package's `int` does not shrink to 127 pixels."""
     side = next(n for n in count(max(frame.shape[:2])) if int(n * (BLAZEFACE_SIDE / n)) == BLAZEFACE_SIDE)
     return padded(frame, side, side)
 
 
-fa_sfd = package_detector("sfd", "filter_threshold", _at_least_32)
+fa_sfd = package_detector(
+    "sfd", "filter_threshold", lambda frame: padded(frame, *(max(side, SFD_SIDE) for side in frame.shape[:2]))
+)
 """S3FD (Zhang et al. 2017), a VGG-16: seconds a frame on the CPU."""
 
 fa_blazeface = package_detector("blazeface", "min_score_thresh", _square)

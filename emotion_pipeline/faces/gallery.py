@@ -13,11 +13,9 @@ import cv2
 import numpy as np
 
 from emotion_pipeline.data.artifact import read_array, read_attributes
-from emotion_pipeline.data.failures import read_failures
-from emotion_pipeline.data.manifest import SPLITS, Clip
+from emotion_pipeline.data.manifest import SPLITS, Clip, read_failures
 from emotion_pipeline.emotions import EMOTIONS
-from emotion_pipeline.faces.crops import read_faces
-from emotion_pipeline.faces.quality import evenly_spaced
+from emotion_pipeline.faces.crops import evenly_spaced, read_faces
 from emotion_pipeline.params import GalleryParams
 from emotion_pipeline.run.keys import input_sha256
 

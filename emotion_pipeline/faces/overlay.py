@@ -10,14 +10,12 @@ from typing import Any
 import av
 import cv2
 import numpy as np
-from av.container import OutputContainer
 from jaxtyping import Float
 
 from emotion_pipeline.data.artifact import atomic, read_array, read_attributes
 from emotion_pipeline.data.media import timed_frames, timed_sound
-from emotion_pipeline.faces.crops import read_faces
+from emotion_pipeline.faces.crops import FACE_SIDE, read_faces
 from emotion_pipeline.faces.frames import Canvas, Frame
-from emotion_pipeline.faces.warp import FACE_SIDE, Crop
 
 Colour = tuple[int, int, int]  # RGB
 
@@ -41,68 +39,50 @@ def write_overlay(video: Path, alignment: Path, tracking: Path, target: Path) ->
     tracks, with their landmarks; the chosen track's are the smoothed ones, and its crop is at the right.
     Raises ClipError as `media.timed_frames`, and naming a file that cannot be read.
     """
-    images = _images(video, alignment, tracking)
-    first = next(images)
-    sound = timed_sound(video)
-    heard = list(islice(sound, 1))
+    images, sound = _images(video, alignment, tracking), timed_sound(video)
+    first, heard = next(images), list(islice(sound, 1))
     with atomic(target) as temporary, av.open(str(temporary), "w", format="mp4") as container:
-        streams: dict[str, Any] = {"image": _video_stream(container, first[1])}
-        if heard:
-            streams["sound"] = _sound_stream(container, heard[0][1])
-        seen = ((t, "image", av.VideoFrame.from_ndarray(image, "rgb24")) for t, image in chain([first], images))
-        spoken = ((t, "sound", frame) for t, frame in chain(heard, sound))
+        shown = container.add_stream("libx264", rate=25, options={"crf": "20", "preset": "veryfast", "bf": "0"})
+        shown.height, shown.width = first[1].shape[:2]
+        shown.pix_fmt, shown.codec_context.time_base = "yuv420p", TICKS
+        streams: dict[type, Any] = {av.VideoFrame: shown}
+        if heard:  # PCM in AVI or Matroska may name no speakers, and be at a rate that AAC does not have
+            piece = heard[0][1]
+            rate = piece.sample_rate if piece.sample_rate in (av.Codec("aac", "w").audio_rates or ()) else RATE
+            layout = "mono" if piece.layout.nb_channels == 1 else "stereo"
+            streams[av.AudioFrame] = container.add_stream("aac", rate=rate, layout=layout)
+        seen = ((time, av.VideoFrame.from_ndarray(image, "rgb24")) for time, image in chain([first], images))
         last = -1
-        for time, kind, frame in merge(seen, spoken, key=lambda piece: piece[0]):
-            frame.time_base = TICKS if kind == "image" else Fraction(1, heard[0][1].sample_rate)
+        for time, frame in merge(seen, chain(heard, sound), key=lambda piece: piece[0]):
+            is_image = isinstance(frame, av.VideoFrame)
+            frame.time_base = TICKS if is_image else Fraction(1, heard[0][1].sample_rate)
             frame.pts = round(time / frame.time_base)
-            if kind == "image":  # there are files that show two frames at one time
+            if is_image:  # there are files that show two frames at one time
                 frame.pts = last = max(frame.pts, last + 1)
-            container.mux(streams[kind].encode(frame))
+            container.mux(streams[type(frame)].encode(frame))
         for stream in streams.values():
             container.mux(stream.encode(None))
 
 
-def _video_stream(container: OutputContainer, image: Canvas) -> av.VideoStream:
-    stream = container.add_stream("libx264", rate=25, options={"crf": "20", "preset": "veryfast", "bf": "0"})
-    stream.height, stream.width = image.shape[:2]
-    stream.pix_fmt, stream.codec_context.time_base = "yuv420p", TICKS
-    return stream
-
-
-def _sound_stream(container: OutputContainer, piece: av.AudioFrame) -> av.AudioStream:
-    """Add one or two channels at a rate that AAC has: PCM in AVI or Matroska has others, and names no speakers."""
-    rate = piece.sample_rate if piece.sample_rate in (av.Codec("aac", "w").audio_rates or ()) else RATE
-    return container.add_stream("aac", rate=rate, layout="mono" if piece.layout.nb_channels == 1 else "stereo")
-
-
 def _images(video: Path, alignment: Path, tracking: Path) -> Iterator[tuple[float, Canvas]]:
-    """Yield times and finished images."""
+    """Yield times and finished images: the frame, the crop at its right, number and time below."""
     boxes, frame, track = (read_array(tracking, f"tracks/{name}") for name in ("boxes", "frame", "track"))
     landmarks, smoothed = read_array(alignment, "landmarks"), read_array(tracking, "landmarks")
-    row_of = {number: row for row, number in enumerate(read_array(tracking, "frame").tolist())}
-    chosen = int(read_attributes(tracking).get("chosen_track", -1))
+    sequence, chosen = read_array(tracking, "frame"), read_attributes(tracking).get("chosen_track", -1)
     for number, (time, image) in enumerate(timed_frames(video)):
-        drawn, row = image.copy(), row_of.get(number)
-        first, behind = np.searchsorted(frame, [number, number + 1])
-        for i in range(first, behind):
+        height, width = max(image.shape[0], FACE_SIDE) + FOOT, image.shape[1] + FACE_SIDE
+        canvas = np.full((height + height % 2, width + width % 2, 3), GREY, np.uint8)  # H.264 wants even sides
+        drawn = canvas[: image.shape[0], : image.shape[1]]
+        drawn[:] = image
+        for i in np.flatnonzero(frame == number).tolist():
             draw_box(drawn, boxes[i], int(track[i]), 3 if track[i] == chosen else 1)
             if track[i] != chosen:
                 draw_points(drawn, landmarks[i], colour_of(int(track[i])))
-        face = np.full((FACE_SIDE, FACE_SIDE, 3), GREY, np.uint8)
-        if row is not None:
+        for row in np.flatnonzero(sequence == number).tolist():  # one, or none
             draw_points(drawn, smoothed[row], WHITE, 1.5)
-            (face,) = read_faces(tracking, rows=slice(row, row + 1))
-        yield time, _beside(drawn, face, f"{number}  {time:.3f} s")
-
-
-def _beside(image: Frame, face: Crop, text: str) -> Canvas:
-    """Return the frame, the crop at its right, the text below; sides even, as H.264 wants them."""
-    height, width = max(image.shape[0], FACE_SIDE) + FOOT, image.shape[1] + FACE_SIDE
-    canvas = np.full((height + height % 2, width + width % 2, 3), GREY, np.uint8)
-    canvas[: image.shape[0], : image.shape[1]] = image
-    canvas[:FACE_SIDE, image.shape[1] : width] = face
-    write(canvas, text, (4, height - 8))
-    return canvas
+            (canvas[:FACE_SIDE, image.shape[1] : width],) = read_faces(tracking, rows=slice(row, row + 1))
+        write(canvas, f"{number}  {time:.3f} s", (4, height - 8))
+        yield time, canvas
 
 
 def colour_of(track: int) -> Colour:

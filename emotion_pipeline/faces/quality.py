@@ -8,14 +8,14 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from emotion_pipeline.data.artifact import Artifact, Value, read_array, read_attributes
-from emotion_pipeline.faces.crops import read_faces
+from emotion_pipeline.faces.crops import evenly_spaced, read_faces
 from emotion_pipeline.faces.frames import Canvas, box_sides, frames_until
 from emotion_pipeline.faces.overlay import WHITE, draw_box, draw_points, write
 from emotion_pipeline.params import QualityParams
 
 CELL, CAPTION = 160, 18  # pixels: width of a frame and side of a face on the sheet; height of the line below
 ABSENT = 150  # grey of the field where the sequence has no face
-OUTER_CORNERS = 36, 45  # landmarks: the outer corners of the eyes
+LEFT, RIGHT = 36, 45  # landmarks: the outer corners of the eyes
 
 
 def quality_clip(files: Sequence[Path], params: QualityParams) -> Artifact:
@@ -77,8 +77,7 @@ def measures(
 
 def eye_distance(landmarks: Float[np.ndarray, "t 68 2"]) -> Float[np.ndarray, " t"]:
     """Return the distance between the outer corners of the eyes."""
-    left, right = OUTER_CORNERS
-    return np.linalg.norm(landmarks[:, left] - landmarks[:, right], axis=-1)
+    return np.linalg.norm(landmarks[:, LEFT] - landmarks[:, RIGHT], axis=-1)
 
 
 def jitter(landmarks: Float[np.ndarray, "t 68 2"], frame: Int[np.ndarray, " t"]) -> float | None:
@@ -91,11 +90,6 @@ def jitter(landmarks: Float[np.ndarray, "t 68 2"], frame: Int[np.ndarray, " t"])
         return None
     second = landmarks[2:] - 2 * landmarks[1:-1] + landmarks[:-2]
     return float((np.linalg.norm(second, axis=-1).mean(axis=1) / eye_distance(landmarks)[1:-1])[in_a_row].mean())
-
-
-def evenly_spaced(length: int, wanted: int) -> list[int]:
-    """Return up to `wanted` different rows from first to last."""
-    return np.unique(np.linspace(0, length - 1, min(wanted, length)).round().astype(int)).tolist()
 
 
 def contact_sheet(video: Path, detections: Path, tracking: Path, wanted: int) -> Canvas:

@@ -1,24 +1,25 @@
 """From the boxes and landmarks of a clip to its one smooth sequence of upright faces (section 2.1)."""
 
 import csv
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
+from scipy.ndimage import correlate1d
 
 from emotion_pipeline.data.artifact import Artifact, Value, read_array, read_attributes
 from emotion_pipeline.errors import UserError
-from emotion_pipeline.faces.crops import ENCODINGS
-from emotion_pipeline.faces.cuts import shots
+from emotion_pipeline.faces.crops import ENCODINGS, warp_face
 from emotion_pipeline.faces.frames import Boxes, Landmarks, frames_until
-from emotion_pipeline.faces.link import choose_track, link_boxes
-from emotion_pipeline.faces.smooth import fill_gaps, smooth
-from emotion_pipeline.faces.warp import warp_face
+from emotion_pipeline.faces.link import choose_track, link_boxes, shots
 from emotion_pipeline.params import TrackParams
 
 OVERRIDES = Path("data/overrides.csv")  # the clips for which a person chose the track: clip_id, track
+
+REACH = 4  # standard deviations at which the Gaussian is cut off
+DEGREE = 2  # of the polynomial: leaves fast motion, as of a shaken head, nearly where it is (docs/smoothing.md)
+COLUMNS = 2  # coordinates smoothed at once, so that little memory is needed beside the result
 
 
 def track_clip(files: Sequence[Path], params: TrackParams, override: int | None = None) -> Artifact:
@@ -34,17 +35,16 @@ def track_clip(files: Sequence[Path], params: TrackParams, override: int | None 
     video, detections, alignment = files
     boxes, frame = read_array(detections, "boxes"), read_array(detections, "frame")
     landmarks = read_array(alignment, "landmarks")
-    attributes: dict[str, Value] = {"encoding": params.encoding, "tracks": 0}
-    track = np.zeros(0, np.int32)
-    chosen = -1
-    if len(frame):
-        shot = shots((image for _, image in frames_until(video, int(frame[-1]))), params.cut_threshold)
-        track = link_boxes(boxes, frame, shot, params)
-        chosen, because = choose_track(boxes, track) if override is None else (override, "override")
-        attributes |= {"tracks": int(track.max()) + 1, "chosen_track": chosen, "chosen_because": because}
+    shot = shots((image for _, image in frames_until(video, int(frame.max(initial=-1)))), params.cut_threshold)
+    track = link_boxes(boxes, frame, shot, params)
+    tracks, chosen = int(track.max(initial=-1)) + 1, -1
+    attributes: dict[str, Value] = {"encoding": params.encoding, "tracks": tracks}
     if override is not None and override not in track:
-        known = f"its tracks are 0 to {track.max()}" if len(track) else "it shows no face"
+        known = f"its tracks are 0 to {tracks - 1}" if tracks else "it shows no face"
         raise UserError(f"{OVERRIDES}: clip {detections.stem}: track {override}, but {known}")
+    if tracks:
+        chosen, because = choose_track(boxes, track) if override is None else (override, "override")
+        attributes |= {"chosen_track": chosen, "chosen_because": because}
     rows = track == chosen
     sequence = smooth_sequence(boxes[rows], landmarks[rows], frame[rows], params)
     wanted = dict(zip(sequence["frame"].tolist(), sequence["landmarks"], strict=True))
@@ -74,6 +74,48 @@ def smooth_sequence(
     return {"boxes": boxes, "landmarks": landmarks, "frame": frame}
 
 
+def smooth(points: Float[np.ndarray, "t *d"], frame: Int[np.ndarray, " t"], sigma: float) -> Float[np.ndarray, "t *d"]:
+    """Return at each point the value of a parabola fitted to its neighbours, with Gaussian weights over time.
+
+    `frame` rises strictly; `sigma` in frames, 0 for none. Frames that are missing have no weight. Motion at constant
+    acceleration is kept exactly, also at the ends and beside gaps. Symmetric in time, hence without lag. A point
+    with fewer than three neighbours in reach, itself counted, stays as it is. (Savitzky and Golay 1964, with weights.)
+    """
+    if sigma == 0 or len(frame) < 2:
+        return points.copy()
+    at = frame - frame[0]
+    offset = np.arange(-np.ceil(REACH * sigma), np.ceil(REACH * sigma) + 1) / sigma
+    weight = np.exp(-0.5 * offset**2)
+
+    def moment(rows: Float[np.ndarray, "t c"], power: int) -> Float[np.ndarray, "t c"]:
+        """Return the sum over the neighbours of rows times weight times distance to this power."""
+        dense = np.zeros((at[-1] + 1, rows.shape[1]))
+        dense[at] = rows
+        return correlate1d(dense, weight * offset**power, axis=0, mode="constant")[at]
+
+    present = np.ones((len(at), 1))
+    sums = np.concatenate([moment(present, power) for power in range(2 * DEGREE + 1)], axis=1)
+    powers = np.arange(DEGREE + 1)
+    normal = sums[:, powers[:, None] + powers]  # of the least squares, one for each frame
+    share = np.linalg.pinv(normal, hermitian=True)[:, 0]  # of each moment in the value at the frame itself
+    flat, smoothed = points.reshape(len(at), -1), np.empty_like(points).reshape(len(at), -1)
+    for first in range(0, flat.shape[1], COLUMNS):
+        columns = slice(first, first + COLUMNS)
+        own = flat[:, columns].astype(np.float64)
+        origin = own.mean(axis=0)
+        fitted = sum(share[:, [power]] * moment(own - origin, power) for power in powers.tolist())
+        smoothed[:, columns] = fitted + origin
+    return smoothed.reshape(points.shape)
+
+
+def fill_gaps(
+    positions: Float[np.ndarray, "t *d"], frame: Int[np.ndarray, " t"], wanted: Int[np.ndarray, " s"]
+) -> Float[np.ndarray, "s *d"]:
+    """Return the positions at the wanted frames, on straight lines between the known ones."""
+    filled = np.apply_along_axis(lambda column: np.interp(wanted, frame, column), 0, positions)
+    return filled.astype(positions.dtype)
+
+
 def read_overrides(file: Path, clip_ids: Collection[str]) -> dict[str, dict[str, int]]:
     """Return by clip id the argument `override` of `track_clip`: the number of the track on the contact sheet.
 
@@ -86,23 +128,18 @@ def read_overrides(file: Path, clip_ids: Collection[str]) -> dict[str, dict[str,
             if table.fieldnames != ["clip_id", "track"]:
                 raise UserError(f"{file}: expected the header clip_id,track, found {','.join(table.fieldnames or [])}")
             for row in table:
-                if wrong := _wrong(row, chosen, clip_ids):
-                    raise UserError(f"{file}, line {table.line_num}: {wrong}")
-                chosen[row["clip_id"]] = {"override": int(row["track"])}
+                clip_id, track, line = row["clip_id"], row["track"], f"{file}, line {table.line_num}"
+                if None in row:
+                    raise UserError(f"{line}: expected two columns, found {2 + len(row[None])}")
+                if clip_id not in clip_ids:
+                    raise UserError(
+                        f"{line}: no clip {clip_id} in the manifest (data/ingest/clips.csv); correct or remove it"
+                    )
+                if clip_id in chosen:
+                    raise UserError(f"{line}: clip {clip_id} is named twice; keep one line")
+                if track is None or not track.isdecimal():
+                    raise UserError(f"{line}: clip {clip_id}: track is a whole number from 0, got {track}")
+                chosen[clip_id] = {"override": int(track)}
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{file}: cannot be read ({error}); its first line is clip_id,track") from error
     return chosen
-
-
-def _wrong(row: Mapping[Any, Any], chosen: Collection[str], clip_ids: Collection[str]) -> str:
-    """Return what is wrong with a row of the overrides, and what to do; empty for nothing."""
-    clip_id, track = row["clip_id"], row["track"]
-    if None in row:
-        return f"expected two columns, found {2 + len(row[None])}"
-    if clip_id not in clip_ids:
-        return f"no clip {clip_id} in the manifest (data/ingest/clips.csv); correct or remove it"
-    if clip_id in chosen:
-        return f"clip {clip_id} is named twice; keep one line"
-    if track is None or not track.isdecimal():
-        return f"clip {clip_id}: track is a whole number from 0, got {track}"
-    return ""

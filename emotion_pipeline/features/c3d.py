@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -20,10 +21,6 @@ WINDOW = 16
 """Frames of a window."""
 
 
-CONVOLUTIONS = {"1": 64, "2": 128, "3a": 256, "3b": 256, "4a": 512, "4b": 512, "5a": 512, "5b": 512}
-"""Name and units of the 3 x 3 x 3 convolutions (Tran et al. 2015, figure 3)."""
-
-
 class C3D(FaceNetwork):
     """C3D (Tran et al. 2015, arXiv:1412.0767, figure 3) as trained on Sports-1M; 79,991,015 parameters for 487 classes.
 
@@ -36,23 +33,17 @@ class C3D(FaceNetwork):
     descriptor = "fc7"
     standard = C3D_INPUT
     convolution = nn.Conv3d
-    convolutions = CONVOLUTIONS
+    convolutions: ClassVar = {"1": 64, "2": 128, "3a": 256, "3b": 256, "4a": 512, "4b": 512, "5a": 512, "5b": 512}
     memory_format = torch.channels_last_3d
 
-    def forward(
-        self, windows: Float[Tensor, "b 3 16 112 112"], relu: bool = True
-    ) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b k"]]:
-        """Return fc7, after its ReLU or before, and the logits."""
-        x, sides = windows, self.preprocessing.pool5
-        for name in CONVOLUTIONS:
-            x = F.relu(self.get_submodule(f"conv{name}")(x))
-            if name == "5b":
-                x = F.max_pool3d(x, 2, padding=(0, 1, 1) if sides == "both_sides" else 0, ceil_mode=True)
-            elif not name.endswith("a"):
-                x = F.max_pool3d(x, (1, 2, 2) if name == "1" else 2)
-        fc7 = self.fc7(F.relu(self.fc6(x.flatten(1))))
-        positive = F.relu(fc7)
-        return positive if relu else fc7, self.fc8(self.dropout(positive))
+    def pooled(self, x: Tensor, name: str) -> Tensor:
+        """Return the map, halved after the last convolution of a block: in time, too, but for the first."""
+        if name == "5b":
+            both_sides = self.preprocessing.pool5 == "both_sides"
+            return F.max_pool3d(x, 2, padding=(0, 1, 1) if both_sides else 0, ceil_mode=True)
+        if name.endswith("a"):
+            return x
+        return F.max_pool3d(x, (1, 2, 2) if name == "1" else 2)
 
 
 def window_starts(frames: int, overlap: int) -> Int[np.ndarray, " w"]:
@@ -75,8 +66,7 @@ def c3d_clip(files: Sequence[Path], params: ExtractC3dParams, runtime: RuntimePa
 
     `overlap_<k>/features` (w, d), `/scores` (w, 7), `/start` (w,) as positions in the face sequence, `/padded` (w,).
     With `params.flipped` also `overlap_<k>/flipped/features` and `/scores`, of the mirrored faces. A window of several
-    overlaps is computed once. `files`: the clip's face sequence, the network. Without a face all
-    have length 0.
+    overlaps is computed once. `files`: the clip's face sequence, the network. Without a face all have length 0.
     """
     track, weights = files
     network = loaded(weights, C3D, runtime.device)

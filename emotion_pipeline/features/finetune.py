@@ -18,12 +18,13 @@ from emotion_pipeline.emotions import EMOTIONS
 from emotion_pipeline.faces.crops import read_faces
 from emotion_pipeline.features.c3d import C3D, window_frames, window_starts
 from emotion_pipeline.features.network import FaceNetwork, describe, normalise_on, prepared
-from emotion_pipeline.features.stills import Stills, batches
+from emotion_pipeline.features.stills import Still, batches
 from emotion_pipeline.features.vgg_face import VGGFace
 from emotion_pipeline.features.weights import starting_network
 from emotion_pipeline.features.windows import (
     CLIPS_AT_ONCE,
     WINDOWS,
+    Window,
     frame_counts,
     temperature_of,
     window_batches,
@@ -59,8 +60,8 @@ class Batch(NamedTuple):
 
 
 def finetune_vgg(
-    train: Stills,
-    held_out: Stills,
+    train: Sequence[Still],
+    held_out: Sequence[Still],
     params: FinetuneVggParams,
     runtime: RuntimeParams,
     weights: Path | None = None,
@@ -81,8 +82,7 @@ def finetune_vgg(
     def held_out_batches() -> Iterator[Batch]:
         return starmap(Batch, batches(held_out, params.batch_images, pixels))
 
-    history = _fit(network, params, runtime, weights, checkpoint, mean_step, train_batches, held_out_batches)
-    return network, history
+    return network, _fit(network, params, runtime, weights, checkpoint, mean_step, train_batches, held_out_batches)
 
 
 def starting_vgg(params: FinetuneVggParams, weights: Path | None) -> VGGFace:
@@ -94,7 +94,7 @@ def starting_vgg(params: FinetuneVggParams, weights: Path | None) -> VGGFace:
 
 
 def accuracy_rows(
-    network: VGGFace, parts: Mapping[str, Stills], runtime: RuntimeParams
+    network: VGGFace, parts: Mapping[str, Sequence[Still]], runtime: RuntimeParams
 ) -> list[Sequence[str | int | float]]:
     """Return a header, then per part of the pictures: name, number, accuracy, UAR, and the recall of each class."""
     rows: list[Sequence[str | int | float]] = [("part", "n", "accuracy", "uar", *EMOTIONS)]
@@ -102,9 +102,10 @@ def accuracy_rows(
     for name, part in sorted(parts.items()):
         pictures = (faces for faces, _ in batches(part, AT_ONCE, network.preprocessing.pixels))
         predicted = describe(network, prepared(network, pictures), relu=True)[1].argmax(axis=1)
-        right = confusion(part.labels, predicted)
+        labels = np.array([still.label for still in part])
+        right = confusion(labels, predicted)
         recall = (np.diag(right) / np.maximum(right.sum(axis=1), 1)).tolist()
-        rows.append((name, len(predicted), accuracy(part.labels, predicted), uar(part.labels, predicted), *recall))
+        rows.append((name, len(predicted), accuracy(labels, predicted), uar(labels, predicted), *recall))
     return rows
 
 
@@ -131,28 +132,26 @@ def finetune_c3d(
 
     def train_batches(epoch: int) -> Iterator[Batch]:
         rng = np.random.default_rng([params.seed, epoch])
-        starts = {path: WINDOWS[params.windows](n, params.overlap, rng) for path, n in frames.items()}
-        weight_of = {path: np.ones(len(own)) for path, own in starts.items()}
         temperature = temperature_of(params, epoch)
-        if temperature is not None:
-            for path, own in starts.items():
-                faces = read(path)[window_frames(frames[path], own)]
-                weight = window_weights(negative_log_scores(network, faces, train[path]), temperature)
-                starts[path], weight_of[path] = own[weight != 0], weight[weight != 0]
-            mean = sum(map(len, starts.values())) / len(starts)  # windows of a clip; the weights of a clip sum to 1
-            weight_of = {path: weight * mean for path, weight in weight_of.items()}
-        for faces, paths, weight in window_batches(
-            frames, starts, weight_of, read, params.batch_windows, params.flip, rng
-        ):
-            yield Batch(faces, np.array([train[path] for path in paths]), weight)
+        clips = []
+        for path, n in frames.items():
+            windows = window_frames(n, WINDOWS[params.windows](n, params.overlap, rng))
+            shares = np.ones(len(windows))
+            if temperature is not None:
+                s = negative_log_scores(network, read(path)[windows], train[path])
+                shares = window_weights(s, temperature)
+            clips.append([Window(path, train[path], f, w) for f, w in zip(windows, shares, strict=True) if w != 0])
+        # weights by equation 1 sum to 1 over a clip: times the mean number of windows, they average 1 over the epoch
+        scale = 1.0 if temperature is None else sum(map(len, clips)) / len(clips)
+        for faces, labels, shares in window_batches(clips, read, params.batch_windows, params.flip, rng):
+            yield Batch(faces, labels, shares * scale)
 
     def val_batches() -> Iterator[Batch]:
         for path, n in val_frames.items():
             faces = read(path)[window_frames(n, window_starts(n, params.overlap))]
             yield Batch(faces, np.full(len(faces), val[path]))
 
-    history = _fit(network, params, runtime, weights, checkpoint, _mean_of_windows, train_batches, val_batches)
-    return network, history
+    return network, _fit(network, params, runtime, weights, checkpoint, _mean_of_windows, train_batches, val_batches)
 
 
 @torch.no_grad()

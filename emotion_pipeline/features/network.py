@@ -3,9 +3,11 @@
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
@@ -17,14 +19,15 @@ class FaceNetwork(nn.Module):
     """A network of 3 x 3 (x 3) convolutions, fc6, fc7 and fc8 that gives a descriptor and logits.
 
     `width` multiplies the number of units of every layer but fc8. In training a share `dropout` of the last
-    layer's inputs is dropped (section 2.3). It starts at random, drawn from torch's generator.
+    layer's inputs is dropped (section 2.3). It starts at random, drawn from torch's generator: He's initialisation for
+    ReLU (arXiv:1502.01852, Eq. 10), the last layer near 0 (all classes alike).
     """
 
     name: str
     descriptor: str  # the layer that describes
     standard: Preprocessing  # as the published weights expect it
     convolution: type[nn.Conv2d] | type[nn.Conv3d]
-    convolutions: Mapping[str, int]  # units at width 1 by name
+    convolutions: ClassVar[Mapping[str, int]]  # units at width 1 by name
     memory_format: torch.memory_format
 
     def __init__(
@@ -32,7 +35,6 @@ class FaceNetwork(nn.Module):
     ):
         super().__init__()
         self.classes, self.width, self.preprocessing = classes, width, preprocessing or self.standard
-        self.dropout = nn.Dropout(dropout)
         inputs, hidden = 3, self.units(4096)
         side = math.ceil(self.preprocessing.pixels / 32)  # of the last map: five poolings halve it
         for name, count in self.convolutions.items():
@@ -41,21 +43,32 @@ class FaceNetwork(nn.Module):
         self.fc6 = nn.Linear(inputs * side * side, hidden)
         self.fc7 = nn.Linear(hidden, hidden)
         self.fc8 = nn.Linear(hidden, classes)
-        start_at_random(self)
+        for layer in self.children():
+            nn.init.kaiming_normal_(layer.get_parameter("weight"), nonlinearity="relu")
+            nn.init.zeros_(layer.get_parameter("bias"))
+        nn.init.normal_(self.fc8.weight, std=0.01)
+        self.dropout = nn.Dropout(dropout)
         self.to(memory_format=self.memory_format)  # type: ignore[call-overload]
+
+    def forward(
+        self, inputs: Float[Tensor, "b 3 *t h w"], relu: bool = True
+    ) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b k"]]:
+        """Return the descriptor, after its ReLU or before, and the logits."""
+        x = inputs
+        for name in self.convolutions:
+            x = self.pooled(F.relu(self.get_submodule(f"conv{name}")(x)), name)
+        fc6 = self.fc6(x.flatten(1))
+        fc7 = self.fc7(F.relu(fc6))
+        described = {"fc6": fc6, "fc7": fc7}[self.descriptor]
+        return F.relu(described) if relu else described, self.fc8(self.dropout(F.relu(fc7)))
+
+    def pooled(self, x: Tensor, name: str) -> Tensor:
+        """Return what comes after the convolution `name`: its output, made smaller after the last of a block."""
+        raise NotImplementedError
 
     def units(self, count: int) -> int:
         """Return the units of a layer that has `count` at width 1."""
         return max(1, round(count * self.width))
-
-
-def start_at_random(network: FaceNetwork) -> None:
-    """Start with He's initialisation for ReLU (arXiv:1502.01852, Eq. 10), the last layer near 0 (all classes alike)."""
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d | nn.Conv3d | nn.Linear):
-            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-            nn.init.constant_(module.get_parameter("bias"), 0)
-    nn.init.normal_(network.get_parameter("fc8.weight"), std=0.01)
 
 
 @torch.no_grad()

@@ -17,7 +17,8 @@ NETWORKS: dict[str, type[FaceNetwork]] = {"vgg_face": VGGFace, "c3d": C3D}
 
 def require_layers(name: str, path: Path) -> None:
     """Raise UserError where a file of network weights cannot be read, or does not fit its network but for fc8."""
-    if record := PUBLISHED[name].network:
+    record = PUBLISHED[name]
+    if record.network:
         with torch.device("meta"):
-            network = NETWORKS[record.name](1)
+            network = NETWORKS[record.network](1)
         fitting(network, READERS[record.layout](path), path, skip="fc8")

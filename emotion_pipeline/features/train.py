@@ -3,8 +3,7 @@
 import hashlib
 import logging
 import shutil
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,11 +11,12 @@ import numpy as np
 
 from emotion_pipeline.data.artifact import Artifact, read_array, read_attributes, write_artifact
 from emotion_pipeline.data.manifest import labels_of, read_manifest
+from emotion_pipeline.data.models import read_model
 from emotion_pipeline.data.tables import write_rows
 from emotion_pipeline.errors import UserError
 from emotion_pipeline.features import finetune
-from emotion_pipeline.features.stills import Stills, aligned, hold_out, read_classes, read_stills, stills_of_tracks
-from emotion_pipeline.features.weights import network_notes, save_network
+from emotion_pipeline.features.stills import Still, aligned, hold_out, read_classes, read_stills, stills_of_tracks
+from emotion_pipeline.features.weights import save_network
 from emotion_pipeline.params import FinetuneC3dParams, FinetuneVggParams, RuntimeParams
 from emotion_pipeline.run.fingerprint import code_fingerprint, digest, file_sha256
 from emotion_pipeline.run.keys import input_sha256, path_in_data
@@ -48,7 +48,7 @@ def train_vgg(paths: Paths, params: FinetuneVggParams, runtime: RuntimeParams) -
     weights = _weights_file(paths.published, params.weights)
     stills, clips = _stills(params), _labelled_tracks(paths) if params.images == "clips" else {}
     faces = {name: stills_of_tracks(tracks, params.frames_per_clip) for name, tracks in clips.items()}
-    shown = {name: _hashes(part) + part.labels.tolist() for name, part in (stills | faces).items()}
+    shown = {name: _hashes(part) + [still.label for still in part] for name, part in (stills | faces).items()}
 
     def make(path: Path, checkpoint: Path) -> None:
         ready = faces | {name: _aligned_once(part, params.margin, runtime) for name, part in stills.items()}
@@ -66,7 +66,7 @@ def train_vgg(paths: Paths, params: FinetuneVggParams, runtime: RuntimeParams) -
     return _made_once(_key("finetune_vgg", shown, weights, params), paths, make)
 
 
-def _stills(params: FinetuneVggParams) -> dict[str, Stills]:
+def _stills(params: FinetuneVggParams) -> dict[str, list[Still]]:
     """Return pictures whose faces are still to be aligned, by what they are for: `train`, or the name of a test."""
     parts = {}
     if params.images == "stills":
@@ -74,40 +74,40 @@ def _stills(params: FinetuneVggParams) -> dict[str, Stills]:
     if params.test_part:
         parts[params.test_part] = read_stills(Path(params.stills), [params.test_part])
     for name, part in parts.items():
-        if not part.names:
+        if not part:
             raise UserError(f"{params.stills}: no picture for {name!r}; correct finetune_vgg.train_parts or .test_part")
-    film_frames = read_classes(Path(params.film_frames))
-    if film_frames.names:
+    if film_frames := read_classes(Path(params.film_frames)):
         parts["film_frames"] = film_frames
     return parts
 
 
-def _hashes(stills: Stills) -> list[str]:
-    return [hashlib.sha256(picture).hexdigest() for picture in stills.encoded]
+def _hashes(stills: Sequence[Still]) -> list[str]:
+    return [hashlib.sha256(still.encoded).hexdigest() for still in stills]
 
 
-def _aligned_once(stills: Stills, margin: float, runtime: RuntimeParams) -> Stills:
+def _aligned_once(stills: Sequence[Still], margin: float, runtime: RuntimeParams) -> list[Still]:
     """Return `aligned` stills, made in parallel and kept in the store part by part: a later run starts there."""
-    count, code = len(stills.names), code_fingerprint(aligned.__module__)
-    parts = [stills.part(rows) for rows in np.split(np.arange(count), range(AT_ONCE, count, AT_ONCE))]
+    code = code_fingerprint(aligned.__module__)
+    parts = [stills[i : i + AT_ONCE] for i in range(0, len(stills), AT_ONCE)]
     keys = [digest({"stills": _hashes(part), "margin": margin, "code": code}) for part in parts]
     missing = {
-        f"part {i}, {part.names[0]} to {part.names[-1]}": (key, part, margin)
+        f"part {i}, {part[0].name} to {part[-1].name}": (key, part, margin)
         for i, (key, part) in enumerate(zip(keys, parts, strict=True))
         if not is_valid(result_path(key))
     }
     for error in run_each("aligning stills", _align_part, missing, runtime)[1].values():
         raise UserError(f"finetune_vgg: stills, {error.detail}; what is aligned is kept, run again")
     found = sum(int(read_attributes(result_path(key))["found"]) for key in keys)
-    log.info("finetune_vgg: a face found and aligned in %d of %d stills", found, count)
+    log.info("finetune_vgg: a face found and aligned in %d of %d stills", found, len(stills))
     streams = [(read_array(result_path(key), "jpeg"), read_array(result_path(key), "end")) for key in keys]
     pictures = [part.tobytes() for jpeg, end in streams for part in np.split(jpeg, end[:-1])]
-    return replace(stills, encoded=tuple(pictures))
+    return [still._replace(encoded=picture) for still, picture in zip(stills, pictures, strict=True)]
 
 
-def _align_part(key: str, stills: Stills, margin: float) -> None:
+def _align_part(key: str, stills: Sequence[Still], margin: float) -> None:
     part, found = aligned(stills, margin)
-    arrays = {"jpeg": np.frombuffer(b"".join(part.encoded), np.uint8), "end": np.cumsum([len(p) for p in part.encoded])}
+    encoded = [still.encoded for still in part]
+    arrays = {"jpeg": np.frombuffer(b"".join(encoded), np.uint8), "end": np.cumsum([len(p) for p in encoded])}
     write_artifact(result_path(key), "stills", Artifact(arrays, {"found": found}))
     seal(result_path(key))
 
@@ -130,7 +130,7 @@ def _made_once(key: str, paths: Paths, make: Callable[[Path, Path], None]) -> di
     out = paths.out
     trained = made_once(key, paths.model, make, out)
     shutil.rmtree(out, ignore_errors=True)
-    for name, rows in network_notes(paths.model).items():
+    for name, rows in read_model(paths.model)[1]["notes"].items():
         write_rows(out / f"{name}.csv", rows)
     log.info("%s: %s", path_in_data(out), "trained" if trained else "reused, nothing that it is trained on has changed")
     return {paths.model: key}

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
 from torch import Tensor, nn
 
 from emotion_pipeline.data.artifact import Artifact, read_array
@@ -15,12 +15,6 @@ from emotion_pipeline.features.network import FaceNetwork, describe, described_c
 from emotion_pipeline.features.weights import loaded
 from emotion_pipeline.params import ExtractVggParams, RuntimeParams
 from emotion_pipeline.weights.registry import VGG_FACE_INPUT
-
-BLOCKS = (("1_1", "1_2"), ("2_1", "2_2"), ("3_1", "3_2", "3_3"), ("4_1", "4_2", "4_3"), ("5_1", "5_2", "5_3"))
-"""Names of the 3 x 3 convolutions before each halving (Parkhi et al. 2015, table 3)."""
-
-CONVOLUTIONS = {name: units for block, units in zip(BLOCKS, (64, 128, 256, 512, 512), strict=True) for name in block}
-"""Name and units of the convolutions."""
 
 
 class VGGFace(FaceNetwork):
@@ -34,22 +28,15 @@ class VGGFace(FaceNetwork):
     descriptor = "fc6"
     standard = VGG_FACE_INPUT
     convolution = nn.Conv2d
-    convolutions = CONVOLUTIONS
+    convolutions: ClassVar = {
+        **{"1_1": 64, "1_2": 64, "2_1": 128, "2_2": 128, "3_1": 256, "3_2": 256, "3_3": 256},
+        **{"4_1": 512, "4_2": 512, "4_3": 512, "5_1": 512, "5_2": 512, "5_3": 512},
+    }
     memory_format = torch.channels_last
 
-    def forward(
-        self, images: Float[Tensor, "b 3 h w"], relu: bool = True
-    ) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b k"]]:
-        """Return fc6, after its ReLU or before, and the logits."""
-        x = images
-        for block in BLOCKS:
-            for name in block:
-                x = F.relu(self.get_submodule(f"conv{name}")(x))
-            x = F.max_pool2d(x, 2)
-        fc6 = self.fc6(x.flatten(1))
-        positive = F.relu(fc6)
-        fc7 = F.relu(self.fc7(positive))
-        return positive if relu else fc6, self.fc8(self.dropout(fc7))
+    def pooled(self, x: Tensor, name: str) -> Tensor:
+        """Return the map, halved after the last convolution of a block."""
+        return F.max_pool2d(x, 2) if name in ("1_2", "2_2", "3_3", "4_3", "5_3") else x
 
 
 def vgg_clip(files: Sequence[Path], params: ExtractVggParams, runtime: RuntimeParams) -> Artifact:

@@ -32,8 +32,8 @@ def starting_network(build: type[N], width: float, dropout: float, file: Path | 
     """Return a network for the seven classes that starts from a file of weights, or at random.
 
     The last layer of a published file is for other classes: it is not taken. `pixels`: side of the input of a network
-    that starts at random, if it is not that of the published one.
-    Draws from torch's generator. Raises UserError as `read_published`, `read_own` and `load_tensors`.
+    that starts at random, if it is not that of the published one. Draws from torch's generator. Raises UserError as
+    `read_published`, `read_own` and `fitting`.
     """
     classes = len(EMOTIONS)
     if file is None:
@@ -46,7 +46,7 @@ def starting_network(build: type[N], width: float, dropout: float, file: Path | 
         preprocessing, tensors = read_published(file, build.name)
         skip = "fc8"
     network = build(classes, width, dropout, preprocessing)
-    load_tensors(network, tensors, file, skip)
+    network.load_state_dict(fitting(network, tensors, file, skip), strict=False)
     return network
 
 
@@ -55,22 +55,14 @@ def read_published(path: Path, network: str) -> tuple[Preprocessing, dict[str, T
 
     Raises UserError for a file without a record, for another network's, for a wrong checksum, and as its reader.
     """
-    known = {name: r for name, r in PUBLISHED.items() if r.network and r.network.name == network}
+    known = {name: record for name, record in PUBLISHED.items() if record.network == network}
     record = known.get(path.name)
-    if record is None or record.network is None:
+    if record is None or record.preprocessing is None:
         raise UserError(
             f"{path}: weights of {network} are read from {_list(known)} or from a .safetensors file of ours"
         )
-    get = f"`python -m emotion_pipeline weights get {path.name}`"
-    _require(path, f"{get} downloads it from {record.address} ({record.licence})")
     check(path.name, path)
-    return record.network.preprocessing, READERS[record.network.layout](path)
-
-
-def load_tensors(network: FaceNetwork, tensors: Mapping[str, Tensor], path: Path, skip: str | None = None) -> None:
-    """Copy tensors into the layers of the same name, all but the layer `skip`. Raises as `fitting`."""
-    offered = fitting(network, tensors, path, skip)
-    network.load_state_dict({k: v.to(torch.float32) for k, v in offered.items()}, strict=False)
+    return record.preprocessing, READERS[record.layout](path)
 
 
 def fitting(
@@ -101,7 +93,7 @@ def fitting(
 def save_network(path: Path, network: FaceNetwork, notes: Mapping[str, object] | None = None) -> None:
     """Write weights and all that `load_network` needs. The same network always gives the same bytes.
 
-    `notes`: tables of the training by name, which `network_notes` gives back.
+    `notes`: tables of the training by name, each with its header first; an entry of the file's description.
     """
     described = {
         "network": network.name,
@@ -111,11 +103,6 @@ def save_network(path: Path, network: FaceNetwork, notes: Mapping[str, object] |
         "notes": dict(notes or {}),
     }
     write_model(path, {name: tensor.cpu().numpy() for name, tensor in network.state_dict().items()}, described)
-
-
-def network_notes(path: Path) -> dict[str, list[list[Any]]]:
-    """Return the tables of its training that a file of `save_network` holds, by name; each has its header first."""
-    return read_model(path)[1].get("notes", {})
 
 
 def halve(source: Path, target: Path) -> None:
@@ -133,10 +120,10 @@ def halve(source: Path, target: Path) -> None:
 
 
 def load_network(path: Path, build: type[N]) -> N:
-    """Return the network of a file of ours, in evaluation mode. Raises UserError as `read_own` and `load_tensors`."""
+    """Return the network of a file of ours, in evaluation mode. Raises UserError as `read_own` and `fitting`."""
     described, tensors = read_own(path, build.name)
     network = build(described["classes"], described["width"], 0.0, described["preprocessing"])
-    load_tensors(network, tensors, path)
+    network.load_state_dict(fitting(network, tensors, path))
     return network.eval()
 
 
@@ -153,20 +140,14 @@ def _loaded(path: Path, _changed: int, build: type[N], device: str) -> N:
 def read_own(path: Path, network: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Return the description and the tensors that `save_network` wrote.
 
-    Raises UserError where the file is absent, not one of ours, or another network's.
+    Raises UserError where the file is not one of ours, or another network's.
     """
-    _require(path, f"run `dvc repro finetune_{'vgg' if network == 'vgg_face' else network}`")
     tensors, described = read_model(path)
     if described.get("network") != network:
         raise UserError(f"{path}: expected a {network} written by this pipeline, found {described.get('network')}")
     how = described["preprocessing"]
     described["preprocessing"] = Preprocessing(**how | {"mean": tuple(how["mean"])})
     return described, {name: torch.from_numpy(tensor) for name, tensor in tensors.items()}
-
-
-def _require(path: Path, remedy: str) -> None:
-    if not path.is_file():
-        raise UserError(f"{path}: no such weights file; {remedy}, or set `weights` to null for a random start")
 
 
 def _list(names: Mapping[str, object] | set[str]) -> str:

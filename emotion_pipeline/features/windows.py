@@ -1,7 +1,8 @@
 """Windows of 16 faces for fine-tuning the 3D network, section 2.4: chosen, weighted, shuffled, batched."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int, UInt8
@@ -9,7 +10,7 @@ from numpy.random import Generator
 
 from emotion_pipeline.data.artifact import read_array
 from emotion_pipeline.errors import UserError
-from emotion_pipeline.features.c3d import WINDOW, window_frames, window_starts
+from emotion_pipeline.features.c3d import WINDOW, window_starts
 from emotion_pipeline.params import FinetuneC3dParams
 
 CLIPS_AT_ONCE = 128
@@ -18,13 +19,21 @@ CLIPS_AT_ONCE = 128
 Starts = Int[np.ndarray, " w"]
 Read = Callable[[Path], UInt8[np.ndarray, "t h w 3"]]
 
-
 WINDOWS: dict[str, Callable[[int, int, Generator], Starts]] = {
     "central": lambda frames, overlap, rng: np.array([max(0, (frames - WINDOW) // 2)]),
     "random": lambda frames, overlap, rng: rng.integers(0, max(1, frames - WINDOW + 1), size=1),
     **dict.fromkeys(("all", "weighted", "maximum"), lambda frames, overlap, rng: window_starts(frames, overlap)),
 }
 """Windows of a sequence that one epoch learns from: (frames, overlap, generator) -> starts."""
+
+
+class Window(NamedTuple):
+    """A window that is learnt from: track file and class of its clip, which of the faces it is, its weight."""
+
+    path: Path
+    label: int
+    frames: Int[np.ndarray, " 16"]
+    weight: float
 
 
 def window_weights(s: Float[np.ndarray, " w"], temperature: float) -> Float[np.ndarray, " w"]:
@@ -70,27 +79,20 @@ def frame_counts(tracks: Mapping[Path, int], split: str) -> dict[Path, int]:
 
 
 def window_batches(
-    frames: Mapping[Path, int],
-    starts: Mapping[Path, Starts],
-    weights: Mapping[Path, Float[np.ndarray, " w"]],
-    read: Read,
-    batch: int,
-    flip: bool,
-    rng: Generator,
-) -> Iterator[tuple[UInt8[np.ndarray, "b 16 h w 3"], list[Path], Float[np.ndarray, " b"]]]:
-    """Yield every window once: its faces (half of them mirrored if `flip`), its track and its weight.
+    clips: Sequence[Sequence[Window]], read: Read, batch: int, flip: bool, rng: Generator
+) -> Iterator[tuple[UInt8[np.ndarray, "b 16 h w 3"], Int[np.ndarray, " b"], Float[np.ndarray, " b"]]]:
+    """Yield every window of the clips once: its faces (half of them mirrored if `flip`), its class and its weight.
 
     Shuffled within `CLIPS_AT_ONCE` clips drawn at random, so that `read` decodes each clip once.
     """
-    paths = list(frames)
-    order = [paths[i] for i in rng.permutation(len(paths))]
+    order = rng.permutation(len(clips))
     for first in range(0, len(order), CLIPS_AT_ONCE):
-        some = order[first : first + CLIPS_AT_ONCE]
-        windows = [(path, j) for path in some for j in range(len(starts[path]))]
+        windows = [window for i in order[first : first + CLIPS_AT_ONCE] for window in clips[i]]
         shuffled = [windows[i] for i in rng.permutation(len(windows))]
         for k in range(0, len(shuffled), batch):
             chosen = shuffled[k : k + batch]
-            faces = [read(path)[window_frames(frames[path], starts[path][j : j + 1])[0]] for path, j in chosen]
-            mirrored = rng.random(len(chosen)) < 0.5 if flip else np.zeros(len(chosen), bool)
-            faces = [window[:, :, ::-1] if turn else window for window, turn in zip(faces, mirrored, strict=True)]
-            yield np.stack(faces), [path for path, _ in chosen], np.array([weights[path][j] for path, j in chosen])
+            faces = np.stack([read(window.path)[window.frames] for window in chosen])
+            if flip:
+                mirrored = rng.random(len(faces)) < 0.5
+                faces[mirrored] = faces[mirrored, :, :, ::-1]
+            yield faces, np.array([w.label for w in chosen]), np.array([w.weight for w in chosen])

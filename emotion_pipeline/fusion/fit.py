@@ -16,9 +16,8 @@ from torch import Tensor, from_numpy
 
 from emotion_pipeline.data.sequences import Labelled, Standardisation, both, bucketed, standardisation_of
 from emotion_pipeline.errors import UserError
-from emotion_pipeline.fusion.inputs import Inputs
-from emotion_pipeline.fusion.moddrop import ModDropFusion
-from emotion_pipeline.fusion.model import Batch, Network, NetworkParams, build, network_inputs, one_thread
+from emotion_pipeline.fusion.model import Batch, Inputs, Network, NetworkParams, build, network_inputs, one_thread
+from emotion_pipeline.fusion.networks import ModDropFusion
 from emotion_pipeline.fusion.scores import choose_svm, choose_weights
 from emotion_pipeline.params import (
     FusionParams,

@@ -1,18 +1,17 @@
-"""The scores that a fitted fusion gives to clips."""
+"""What is fused, scores and descriptors of several temporal models; and the scores that a fitted fusion gives."""
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
-from torch import Tensor
+from jaxtyping import Bool, Float, Int
 
 from emotion_pipeline.data.sequences import Standardisation, standardise
-from emotion_pipeline.emotions import EMOTIONS
-from emotion_pipeline.fusion.inputs import Inputs
-from emotion_pipeline.fusion.moddrop import ModDropFusion
-from emotion_pipeline.fusion.score_tree import ScoreTree
+from emotion_pipeline.fusion import networks
+from emotion_pipeline.fusion.networks import ModDropFusion, ScoreTree
 from emotion_pipeline.fusion.scores import RULES, svm_inputs, weighted_mean
 from emotion_pipeline.params import ModDropParams, RuleParams, ScoreTreeParams, SvmFusionParams, WeightedMeanParams
 from emotion_pipeline.training.model import Model
@@ -23,8 +22,36 @@ Network = ModDropFusion | ScoreTree
 NetworkParams = ModDropParams | ScoreTreeParams
 Scaling = Mapping[str, Standardisation | None]
 
-Batch = tuple[dict[str, Float[Tensor, "b _"]], dict[str, Float[Tensor, "b k"]], Bool[Tensor, "b m"]]
+Batch = tuple[networks.Descriptors, networks.Scores, networks.Present]
 """What a fusion network is called with: standardised descriptors, scores and masks of some clips."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the temporal models say of the same n clips, sorted by clip id; NaN where a model is absent."""
+
+    clip_ids: tuple[str, ...]
+    names: tuple[str, ...]
+    scores: Float[np.ndarray, "n m k"]
+    present: Bool[np.ndarray, "n m"]
+    descriptors: Mapping[str, Float[np.ndarray, "n _"]]  # of the models that have one
+
+    def take(self, rows: Int[np.ndarray, " r"]) -> "Inputs":
+        """Return the inputs of some of the clips."""
+        ids = tuple(self.clip_ids[i] for i in rows)
+        descriptors = {name: values[rows] for name, values in self.descriptors.items()}
+        return Inputs(ids, self.names, self.scores[rows], self.present[rows], descriptors)
+
+    def sha256(self) -> str:
+        """Return a hash over all ids and numbers."""
+        arrays = [self.scores, self.present, *(self.descriptors[name] for name in sorted(self.descriptors))]
+        names = repr((self.clip_ids, self.names)).encode()
+        return hashlib.sha256(names + b"".join(array.tobytes() for array in arrays)).hexdigest()
+
+    @property
+    def any_model(self) -> Bool[np.ndarray, " n"]:
+        """Return of which clips some model says something."""
+        return np.asarray(self.present.any(axis=1))
 
 
 def fused_scores(model: Model, inputs: Inputs, device: torch.device) -> Scores:
@@ -37,8 +64,8 @@ def build(params: NetworkParams, scaling: Scaling) -> Network:
     widths = {model: len(by.mean) for model, by in scaling.items() if by}
     if isinstance(params, ModDropParams):
         blocked = params.cross_modality == "blocked"
-        return ModDropFusion(widths, params.hidden, len(EMOTIONS), params.drop_probability, params.dropout, blocked)
-    return ScoreTree(widths, len(EMOTIONS), params.drop_probability, params.dropout, params.hidden)
+        return ModDropFusion(widths, params.hidden, params.drop_probability, params.dropout, blocked)
+    return ScoreTree(widths, params.hidden, params.drop_probability, params.dropout)
 
 
 def network_inputs(inputs: Inputs, scaling: Scaling, device: torch.device) -> Batch:

@@ -8,13 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from emotion_pipeline.data.manifest import Clip, seen_in_training
-from emotion_pipeline.data.scores import REFIT, ScoreTable, seed_folder, write_scores
+from emotion_pipeline.data.scores import REFIT, ScoreTable, read_scores, seed_folder, write_scores
 from emotion_pipeline.data.sequences import labelled_rows
 from emotion_pipeline.data.tables import write_rows
 from emotion_pipeline.errors import UserError
 from emotion_pipeline.fusion.fit import Learnt, fit
-from emotion_pipeline.fusion.inputs import Inputs, read_inputs
-from emotion_pipeline.fusion.model import fused_scores
+from emotion_pipeline.fusion.model import Inputs, fused_scores
 from emotion_pipeline.params import FusionParams
 from emotion_pipeline.run.fingerprint import code_fingerprint, digest, file_sha256
 from emotion_pipeline.run.keys import input_sha256
@@ -95,6 +94,21 @@ def _fit_and_score(job: Job, place: str, folders: Mapping[str, Path], before: Pa
     made_once(score_key, scores, score_now, job.out)
     _write_found(read_trained(file), scores.parent)
     return {file: fit_key, scores: score_key}
+
+
+def read_inputs(models: Mapping[str, Path], clip_ids: Sequence[str]) -> Inputs:
+    """Return `scores.h5` of each folder. Raises UserError where one is missing or is not about exactly these clips."""
+    ids, tables = tuple(sorted(clip_ids)), {}
+    for model, folder in models.items():
+        path = folder / "scores.h5"
+        if not path.exists():
+            raise UserError(f"{path}: no such file; run `dvc repro train_temporal@{model}`")
+        tables[model] = read_scores(path)
+        if tables[model].clip_ids != ids:
+            raise UserError(f"{path}: not the clips of the manifest; run `dvc repro train_temporal@{model}`")
+    scores, present = (np.stack([getattr(t, what) for t in tables.values()], axis=1) for what in ("scores", "present"))
+    described = {m: table.descriptor for m, table in tables.items() if table.descriptor is not None}
+    return Inputs(ids, tuple(models), scores, present, described)
 
 
 def _learnt(clips: Sequence[Clip], inputs: Inputs) -> Learnt:

@@ -1,6 +1,6 @@
-"""The whole of `params.yaml`, and its only reader.
+"""The whole of `params.yaml` and of `params/search.yaml`, and their only reader.
 
-No field has a default: `params.yaml` is the one place. Unknown and missing keys are refused by their full name.
+No field has a default: the file is the one place. Unknown and missing keys are refused by their full name.
 """
 
 import os
@@ -17,6 +17,10 @@ from emotion_pipeline.params import extraction, models
 from emotion_pipeline.params.base import Count, Fraction, Name, Positive, Section, WholeNumber
 
 S = TypeVar("S", bound=Section)
+
+Scalar = bool | int | float | str | None
+Value = Scalar | tuple[Scalar, ...]
+Grid = dict[str, tuple[Value, ...]]
 
 RENAMED = {
     "keep_probability": "`dropout` (1 - keep_probability)",
@@ -107,13 +111,25 @@ def _require(key: str, names: Iterable[str], known: Iterable[str]) -> None:
             raise ValueError(f"{key}: {name!r} is not among {', '.join(known)}")
 
 
+class SearchParams(Section):
+    """The values that a search tries, by model and key. No stage depends on them."""
+
+    seed: WholeNumber  # of the order in which a grid's points are tried
+    train_temporal: dict[Name, Grid]
+    fusion: dict[Name, Grid]
+
+
 def load_params(path: Path = Path("params.yaml")) -> Params:
-    """Read and check the file. Raises UserError with one line per wrong key."""
-    return read_yaml(path, Params)
+    """Return the checked file. Raises UserError with one line per wrong key."""
+    return _read(path, Params)
 
 
-def read_yaml(path: Path, record: type[S]) -> S:
-    """Return a YAML file as a record. Raises UserError with one line per wrong key."""
+def load_search(path: Path = Path("params/search.yaml")) -> SearchParams:
+    """Return the checked file. Raises UserError with one line per wrong key."""
+    return _read(path, SearchParams)
+
+
+def _read(path: Path, record: type[S]) -> S:
     try:
         return record.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
     except FileNotFoundError:

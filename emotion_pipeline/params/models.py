@@ -54,7 +54,7 @@ class ScoresParams(ModelParams):
     """No sequence model: scores of frames or windows, pooled over time."""
 
     model: Literal["scores"]
-    pooling: Literal["maximum", "mean", "majority", "most_certain", "central"]  # as `temporal.pooling`
+    pooling: Literal["maximum", "mean", "majority", "most_certain", "central"]  # as `temporal.model`
 
 
 class LstmParams(ModelParams, AugmentParams, FitParams):

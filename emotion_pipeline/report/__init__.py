@@ -1,1 +1,1 @@
-"""What the models are worth: metrics.json, the csv files behind every plot, and report.html."""
+"""What the models are worth, as metrics.json, csv files and report.html: `evaluate`, `pool`."""

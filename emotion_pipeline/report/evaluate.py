@@ -2,16 +2,19 @@
 
 import json
 import logging
+from base64 import b64encode
 from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from emotion_pipeline.data.manifest import class_table
 from emotion_pipeline.data.tables import write_rows, write_table
 from emotion_pipeline.emotions import EMOTIONS
-from emotion_pipeline.params import Params
-from emotion_pipeline.report import paper, tables
-from emotion_pipeline.report.page import page
-from emotion_pipeline.report.sources import KINDS, Row, Sources, read_sources
+from emotion_pipeline.params import EvaluateParams, Params
+from emotion_pipeline.report import figures, paper, tables
+from emotion_pipeline.report.sources import KINDS, Model, Row, Sources, read_sources
 from emotion_pipeline.run.keys import input_sha256
 
 log = logging.getLogger(__name__)
@@ -75,3 +78,54 @@ def write_tables(sources: Sources, accuracies: Sequence[Row], reports: Path) -> 
         if model.kind == "fusion":
             header = ("clip_id", "predicted", *EMOTIONS)
             write_table(reports / "scores" / f"{model.name}.csv", tables.test_scores(sources, model), header)
+
+
+def page(sources: Sources, accuracies: Sequence[Row], params: EvaluateParams) -> str:
+    """Return report.html, which needs nothing beside it. Every text from outside is escaped."""
+    splits: list[str] = [split for split in ("val", "test") if split in sources.rows] or [sources.reported]
+    chances = {split: tables.chance(sources, split) for split in splits}
+    drawn = [model for model in sources.models if model.kind != "baseline"]
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"percent": _percent, "data_uri": _data_uri}
+    return environment.get_template("page.html").render(
+        sources=sources,
+        params=params,
+        accuracies=accuracies,
+        numbers={(row["model"], row["split"]): row for row in accuracies},
+        splits=splits,
+        chances=chances,
+        bars=figures.accuracy_bars(drawn, accuracies, splits, {split: pair[0] for split, pair in chances.items()}),
+        matrices=[_matrix(sources, model) for model in drawn],
+        classes=class_table(sources.clips),
+        emotions=EMOTIONS,
+        figures=figures,
+        paper=paper,
+        tables=tables,
+    )
+
+
+def _percent(value: float | None, digits: int = 1) -> str:
+    """Return 0.4286 as "42.9"; a dash where there is no number."""
+    return "–" if value is None else f"{100 * value:.{digits}f}"
+
+
+def _data_uri(content: bytes, kind: str) -> str:
+    """Return an image as the text of an `src` attribute."""
+    return f"data:image/{kind};base64,{b64encode(content).decode()}"
+
+
+def _matrix(sources: Sources, model: Model) -> dict[str, Any]:
+    """Return one confusion matrix: for each class its number of clips, and counts (over all seeds) and shares."""
+    counts = tables.confusion_with_absent(sources, model)
+    silent = bool(counts[:, -1].any())
+    rows = []
+    for name, line in zip(EMOTIONS, counts.tolist(), strict=True):
+        n, cells = sum(line), line if silent else line[:-1]
+        rows.append((name, n // len(model.scores), [(count, count / n if n else 0.0) for count in cells]))
+    return {"model": model, "silent": silent, "rows": rows}

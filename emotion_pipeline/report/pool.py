@@ -1,11 +1,11 @@
 """The command `pool`: several runs as one table, as in leave-one-subject-out, where each has another test subject."""
 
-import csv
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from io import StringIO
 from pathlib import Path, PurePosixPath
 
 import numpy as np
+import pandas as pd
 
 from emotion_pipeline.data.tables import write_table
 from emotion_pipeline.emotions import EMOTIONS
@@ -14,12 +14,12 @@ from emotion_pipeline.metrics import NO_PREDICTION
 from emotion_pipeline.params import EvaluateParams
 from emotion_pipeline.report.paper import title_of
 from emotion_pipeline.report.sources import Row
-from emotion_pipeline.report.tables import over_seeds
+from emotion_pipeline.report.tables import ABSENT, over_seeds
 
-Answers = Mapping[str, Sequence[Mapping[str, str]]]
-"""By model, the rows of its `reports/confusion/<model>.csv`."""
+Answers = Mapping[str, pd.DataFrame]
+"""By model, the texts of its `reports/confusion/<model>.csv`."""
 
-CLASSES = {name: label for label, name in enumerate(EMOTIONS)}
+CLASSES = {name: label for label, name in enumerate(EMOTIONS)} | {ABSENT: NO_PREDICTION}
 COLUMNS = ("model", "title", "accuracy", "sd", "low", "high", "uar", "n", "runs")
 
 
@@ -34,7 +34,7 @@ def pool(revisions: Sequence[str], params: EvaluateParams, target: Path) -> list
     return rows
 
 
-def read_answers(revision: str) -> dict[str, list[dict[str, str]]]:
+def read_answers(revision: str) -> Answers:
     """Return the answers of every model in a revision of this repository; DVC gets what is not here from its cache."""
     from dvc.api import DVCFileSystem
     from dvc.exceptions import DvcException
@@ -50,7 +50,7 @@ def read_answers(revision: str) -> dict[str, list[dict[str, str]]]:
         ) from error
     if not texts:
         raise UserError(f"{revision}: no reports/confusion in this revision; run it with `dvc exp run`")
-    return {model: list(csv.DictReader(StringIO(text))) for model, text in texts.items()}
+    return {model: pd.read_csv(StringIO(text), dtype=str, keep_default_na=False) for model, text in texts.items()}
 
 
 def pooled(folds: Mapping[str, Answers], params: EvaluateParams) -> list[Row]:
@@ -59,17 +59,15 @@ def pooled(folds: Mapping[str, Answers], params: EvaluateParams) -> list[Row]:
     for name, own in models.items():
         if missing := set.union(*models.values()) - own:
             raise UserError(f"{name}: has no answers of {min(missing)}; pool runs of the same models")
-    return [_row(model, [fold[model] for fold in folds.values()], params) for model in next(iter(folds.values()))]
+    first, *_ = folds.values()
+    return [_row(model, pd.concat([fold[model] for fold in folds.values()]), params) for model in first]
 
 
-def _row(model: str, folds: Iterable[Sequence[Mapping[str, str]]], params: EvaluateParams) -> Row:
-    rows = [row for fold in folds for row in fold]
-    runs = sorted({row["run"] for row in rows})
-    by_run = [[row for row in rows if row["run"] == run] for run in runs]
-    ids = [row["clip_id"] for row in by_run[0]]
-    if len(set(ids)) < len(ids):
+def _row(model: str, answers: pd.DataFrame, params: EvaluateParams) -> Row:
+    runs = [own for _, own in answers.groupby("run")]
+    if runs[0]["clip_id"].duplicated().any():
         raise UserError(f"{model}: a clip is in the test split of two runs; pool runs with different test subjects")
-    truth = np.array([CLASSES[row["actual"]] for row in by_run[0]])
-    predicted = np.array([[CLASSES.get(row["predicted"], NO_PREDICTION) for row in own] for own in by_run])
+    truth = runs[0]["actual"].map(CLASSES).to_numpy()
+    predicted = np.stack([own["predicted"].map(CLASSES) for own in runs])
     numbers = over_seeds(truth, predicted, params)
     return {"model": model, "title": title_of(model), **numbers, "n": len(truth), "runs": len(runs)}

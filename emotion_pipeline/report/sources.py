@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, Int
 
-from emotion_pipeline.data.manifest import SPLITS, Clip, labels_of, read_manifest
+from emotion_pipeline.data.manifest import SPLITS, Clip, read_manifest
 from emotion_pipeline.data.scores import read_scores, seed_folder
 from emotion_pipeline.data.tables import read_table
+from emotion_pipeline.emotions import EMOTIONS
 from emotion_pipeline.errors import UserError
 from emotion_pipeline.metrics import predicted_labels
 from emotion_pipeline.params import Params
@@ -97,15 +98,15 @@ def read_sources(data: Path, params: Params) -> Sources:
     """
     clips = tuple(read_manifest(data / "ingest" / "clips.csv"))
     models = [_model(kind, name, data / KINDS[kind] / name, clips, params) for name, kind in kinds_of(params).items()]
-    labels = labels_of(clips, SPLITS)
     rows = {split: np.flatnonzero([bool(clip.label) and clip.split == split for clip in clips]) for split in SPLITS}
-    if not labels:
+    rows = {split: own for split, own in rows.items() if len(own)}
+    if not rows:
         raise UserError(f"{data}/ingest/clips.csv: no clip of a split has a label: nothing to evaluate")
     folders = failure_folders(data, params)
     return Sources(
         clips=clips,
-        rows={split: own for split, own in rows.items() if len(own)},
-        truth=np.array([labels.get(clip.clip_id, -1) for clip in clips], dtype=np.int64),
+        rows=rows,
+        truth=np.array([EMOTIONS.index(clip.label) if clip.label else -1 for clip in clips]),
         models=tuple(models),
         histories=tuple(_histories(data, params)),
         still_accuracy=tuple(read_table(data / "finetune_vgg" / "accuracy.csv")),

@@ -113,12 +113,13 @@ def class_counts(sources: Sources) -> list[Row]:
 
 def paper_table(number: int, rows: Sequence[Row]) -> list[Row]:
     """Return table 2, 3, 4 or 5: a row per model and split, as in `accuracies`, beside the paper's accuracy on AFEW."""
-    table: list[Row] = []
-    for name, (title, val, test) in paper.ROWS[number].items():
-        theirs = {"val": val, "test": test}
-        own = [row for row in rows if row["model"] == name and row["split"] in theirs]
-        table += [row | {"title": title, "paper": theirs[str(row["split"])]} for row in own]
-    return [{column: row[column] for column in COLUMNS} for row in table]
+    numbers = {(row["model"], row["split"]): row for row in rows}
+    return [
+        numbers[name, split] | {"title": title, "paper": theirs}
+        for name, (title, *both) in paper.ROWS[number].items()
+        for split, theirs in zip(("val", "test"), both, strict=True)
+        if (name, split) in numbers
+    ]
 
 
 def compared_fusions(sources: Sources, rows: Sequence[Row]) -> list[Row]:

@@ -1,1 +1,1 @@
-"""How a stage runs: work per clip, worker processes, the store of results, keys. It carries numbers unchanged."""
+"""How a stage runs, numbers carried unchanged: `run_stage`, `run_per_clip`, `run_each`, `made_once`, `note_keys`."""

@@ -1,4 +1,4 @@
-"""A dvc.lock that a killed DVC left cut off: noticed, and replaced by the last whole one.
+"""What dvc.lock records; one that a killed DVC left cut off is noticed, and replaced by the last whole one.
 
 DVC writes dvc.lock in place after each stage. Where it is killed meanwhile, no command of DVC starts any more. So each
 stage keeps a copy at its start, when DVC has just read the file, and `make repro` and `status` mend it. A cut after a
@@ -10,9 +10,11 @@ import logging
 import os
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import yaml
 
+from emotion_pipeline.errors import UserError
 from emotion_pipeline.run.disk import locked
 
 log = logging.getLogger(__name__)
@@ -46,6 +48,17 @@ def mend_lock() -> None:
         " in DVC's run cache",
         *(BROKEN, said),
     )
+
+
+def read_lock() -> dict[str, dict[str, Any]]:
+    """Return the record of every stage in dvc.lock. Raises UserError where there is none."""
+    mend_lock()
+    try:
+        return yaml.safe_load(LOCK.read_text(encoding="utf-8"))["stages"]
+    except FileNotFoundError:
+        raise UserError("dvc.lock: no such file; nothing has run here yet: `dvc repro`") from None
+    except (yaml.YAMLError, KeyError, TypeError) as error:
+        raise UserError(f"dvc.lock: cannot be read ({error}); `git checkout dvc.lock`") from error
 
 
 def _is_whole(text: bytes) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 
-CARRIERS = ("errors", "params", "run", "data.artifact", "data.failures", "data.manifest", "weights.fetch")
+CARRIERS = ("errors", "params", "run", "data.artifact", "data.manifest", "weights.fetch")
 """Rooms and modules that bring arrays from one place to another: an edit there makes no result out of date."""
 
 

@@ -6,7 +6,7 @@ No stage depends on the files of keys: they are for reuse, for noticing damage, 
 
 import functools
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -75,11 +75,6 @@ def input_sha256(path: Path) -> str:
                 " `python -m emotion_pipeline verify --remove`, then `dvc repro`"
             )
     return found
-
-
-def input_hashes(paths: Iterable[Path]) -> dict[str, str]:
-    """Return `input_sha256` by name of file."""
-    return {path.name: input_sha256(path) for path in paths}
 
 
 def _keys_files(path: Path) -> list[Path]:

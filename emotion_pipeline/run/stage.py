@@ -7,15 +7,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 from emotion_pipeline.errors import UserError
-from emotion_pipeline.params import Params, load_params
+from emotion_pipeline.params import load_params
 from emotion_pipeline.run.disk import STORE_LOCK, explained, locked, require_room, store_folder
 from emotion_pipeline.run.dvclock import keep_lock
 from emotion_pipeline.run.keys import input_sha256
 from emotion_pipeline.run.process import begin, done
 
 
-def run_stage(main: Callable[..., None], *arguments: str, section: Callable[[Params], object], outs: int = 1) -> None:
-    """Call `main(*paths, params section, runtime)` and end the process with the right exit status.
+def run_stage(main: Callable[..., None], *arguments: str, outs: int = 1) -> None:
+    """Call `main(*paths, params)` and end the process with the right exit status.
 
     `arguments` are the paths of the command line, the last `outs` of them outputs. Nothing runs where a table in one of
     these folders is damaged. Exit status 1 and the message alone for a UserError, a full disk and a folder that may not
@@ -35,7 +35,7 @@ def run_stage(main: Callable[..., None], *arguments: str, section: Callable[[Par
             for table in [path / name for path in paths for name in ("clips.csv", "failures.csv")]:
                 if table.is_file():
                     input_sha256(table)
-            main(*paths, section(params), params.runtime)
+            main(*paths, params)
             written = [file for folder in paths[-outs:] for file in (folder, *folder.rglob("*"))]
             require_room(out, sum(file.stat().st_size for file in written if file.is_file()))
     except UserError as error:

@@ -154,14 +154,12 @@ def _cached_json(cache: Path, md5: str) -> Any:
 
 def _fetch_missing(cache: Path, target: str, objects: Iterable[str]) -> None:
     """Fetch an output from the remote where DVC's cache lacks one of these MD5s of it."""
-    if not all(cached_object(cache, md5).is_file() for md5 in objects):
-        _dvc("fetch", "--quiet", target)
-
-
-def _dvc(*arguments: str) -> None:
-    run = subprocess.run([sys.executable, "-m", "dvc", *arguments], capture_output=True, text=True, check=False)
+    if all(cached_object(cache, md5).is_file() for md5 in objects):
+        return
+    fetch = [sys.executable, "-m", "dvc", "fetch", "--quiet", target]
+    run = subprocess.run(fetch, capture_output=True, text=True, check=False)
     if run.returncode and "no remote" not in run.stderr.lower():  # without a remote there is nothing to fetch from
-        log.warning("`dvc %s` failed, nothing reused from it: %s", " ".join(arguments), run.stderr.strip()[-300:])
+        log.warning("`dvc fetch --quiet %s` failed, nothing reused from it: %s", target, run.stderr.strip()[-300:])
 
 
 def prune(*, shared: bool = False) -> tuple[int, int]:
@@ -169,23 +167,20 @@ def prune(*, shared: bool = False) -> tuple[int, int]:
 
     Raises UserError while a stage uses the store, and for one that other clones may use, unless `shared` allows it.
     """
+    store = store_folder()
     if os.environ.get(STORE_VARIABLE) and not shared:
         raise UserError(
-            f"{store_folder()}: set by {STORE_VARIABLE}, so other clones may use it, and their results would go;"
+            f"{store}: set by {STORE_VARIABLE}, so other clones may use it, and their results would go;"
             " `prune --shared` if that is meant"
         )
-    busy = f"{store_folder()}: a stage is at work with these results; prune when it has ended"
-    with locked(store_folder() / STORE_LOCK, fcntl.LOCK_EX | fcntl.LOCK_NB, busy):
-        return _prune(store_folder())
-
-
-def _prune(store: Path) -> tuple[int, int]:
-    used = {key for file in Path("data/keys").rglob("*.json") for key in read_noted(file, "keys").values()}
-    entries = [path for path in sorted(store.rglob("*")) if path.relative_to(store).parts[0] not in STAYS]
-    sizes = {path: path.stat().st_size for path in entries if path.is_file() and path.stem not in used}
-    for path in sizes:
-        path.unlink()
-    for folder in reversed(entries):
-        if folder.is_dir() and not any(folder.iterdir()):
-            folder.rmdir()
+    busy = f"{store}: a stage is at work with these results; prune when it has ended"
+    with locked(store / STORE_LOCK, fcntl.LOCK_EX | fcntl.LOCK_NB, busy):
+        used = {key for file in Path("data/keys").rglob("*.json") for key in read_noted(file, "keys").values()}
+        entries = [path for path in sorted(store.rglob("*")) if path.relative_to(store).parts[0] not in STAYS]
+        sizes = {path: path.stat().st_size for path in entries if path.is_file() and path.stem not in used}
+        for path in sizes:
+            path.unlink()
+        for folder in reversed(entries):
+            if folder.is_dir() and not any(folder.iterdir()):
+                folder.rmdir()
     return len(sizes), sum(sizes.values())

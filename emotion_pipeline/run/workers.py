@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 
 from tqdm import tqdm
 
-from emotion_pipeline.data.failures import Failures
+from emotion_pipeline.data.manifest import Failures
 from emotion_pipeline.errors import ClipError, UserError
 from emotion_pipeline.params import RuntimeParams
 from emotion_pipeline.run.process import ends_with_parent
@@ -37,11 +37,6 @@ LOOK_SECONDS = 60.0  # longest time between two looks at the deadlines
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OPENCV_FOR_THREADS_NUM")
 """Variables that are 1 in a worker: a sum's last bits depend on the number of threads."""
-
-MANY_DEATHS = (
-    "{} worker processes died before they had a clip; what they said is above. If they said nothing: is there enough"
-    " memory for runtime.workers of them? Finished clips are kept"
-)
 
 
 @dataclass(frozen=True)
@@ -76,7 +71,10 @@ def run_each(
             while len(workers) < min(runtime.processes, runtime.processes + SPARE - lost, left):
                 workers |= _started(function)
             if not workers:
-                raise UserError(f"{stage}: {MANY_DEATHS.format(lost)}")
+                raise UserError(
+                    f"{stage}: {lost} worker processes died before they had a clip; what they said is above. If they"
+                    " said nothing: is there enough memory for runtime.workers of them? Finished clips are kept"
+                )
             _hand_out(todo, arguments, workers, runtime.clip_seconds)
             for connection in _heard_of(workers):
                 clip_id = workers[connection].clip_id

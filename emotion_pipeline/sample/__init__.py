@@ -1,1 +1,1 @@
-"""The generator of the sample data set."""
+"""The generator of the sample data set: `make_clips`, `make_stills`."""

@@ -33,7 +33,6 @@ CONTROLS = points(
 """Control points in the photograph: 68 landmarks of the iBUG scheme, lips beside the corners (upper 68 69, lower 70
 71), cheeks (72 to 77), left and right by turns. Placed by hand: dlib's landmarks are off by some pixels at the lips."""
 
-LANDMARKS = CONTROLS[:68]
 MIRROR = np.r_[
     16:-1:-1, 26:16:-1, 27:31, 35:30:-1, 45:41:-1, 47, 46, 39:35:-1, 41, 40, 54:47:-1, 59:54:-1, 64:59:-1, 67:64:-1
 ]

@@ -17,6 +17,7 @@ PART = (slice(_TOP * SCALE, _BOTTOM * SCALE), slice(_LEFT * SCALE, _RIGHT * SCAL
 
 _ROW = np.arange((_BOTTOM - _TOP) * SCALE, dtype=np.float32)[:, None]
 _COLUMN = np.arange((_RIGHT - _LEFT) * SCALE, dtype=np.float32)
+_X, _Y = (_COLUMN + 0.5) / SCALE - 0.5 + _LEFT, (_ROW + 0.5) / SCALE - 0.5 + _TOP  # the same in the photograph
 _STEP = 2  # pixels of the photograph between the points where the movement is worked out
 _FADE = 14.0  # pixels over which the movement dies away at its edges
 _SOFTNESS = 6.0  # of the interpolating multiquadric, pixels
@@ -67,11 +68,6 @@ def _back(shift: Float[np.ndarray, "c 2"], lower: bool) -> Float[np.ndarray, "h 
     return cv2.warpAffine(back * np.float32(SCALE), grid, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
 
 
-def _in_photograph(pixels: Float[np.ndarray, "*n"], start: int) -> Float[np.ndarray, "*n"]:
-    """Return where pixels of the part lie in the photograph, along one axis on which the part begins at `start`."""
-    return (pixels + 0.5) / SCALE - 0.5 + start
-
-
 def _rim(moved: Float[np.ndarray, "c 2"], chain: tuple[int, ...], x: Float[np.ndarray, " n"]) -> np.ndarray:
     px, py = moved[list(chain)].T
     steps = 0.5 * np.arange(len(px))
@@ -115,10 +111,9 @@ def warp_face(rgba: UInt8[np.ndarray, "h w 4"], shift: Float[np.ndarray, "c 2"])
 
 def _below_mouth(moved: Float[np.ndarray, "c 2"]) -> Float[np.ndarray, "h w"]:
     """Return 0 above the line between the lips, 1 below it, a soft step beside the mouth."""
-    x, y = _in_photograph(_COLUMN, _LEFT), _in_photograph(_ROW, _TOP)
-    line = (_rim(moved, UPPER_LIP, x) + _rim(moved, LOWER_LIP, x)) / 2
-    beside = np.maximum(0, np.maximum(moved[60, 0] - x, x - moved[64, 0]))
-    return expit(((y - line) / (0.15 + 0.35 * beside)).astype(np.float32))
+    line = (_rim(moved, UPPER_LIP, _X) + _rim(moved, LOWER_LIP, _X)) / 2
+    beside = np.maximum(0, np.maximum(moved[60, 0] - _X, _X - moved[64, 0]))
+    return expit(((_Y - line) / (0.15 + 0.35 * beside)).astype(np.float32))
 
 
 @cache
@@ -130,8 +125,7 @@ def _mouth_inside(shift: Float[np.ndarray, "c 2"], x: int, y: int, w: int, h: in
     """Return darkness, a tongue low in a wide open mouth, and the photographed teeth, in a rectangle of the part."""
     moved = CONTROLS + shift
     top, bottom = moved[62, 1], moved[66, 1]
-    depth = (_in_photograph(np.arange(y, y + h, dtype=np.float64), _TOP) - top) / max(bottom - top, 6.0)
-    depth = np.clip(depth, 0, 1)[:, None, None].astype(np.float32)
+    depth = np.clip((_Y[y : y + h, :, None] - top) / max(bottom - top, 6.0), 0, 1).astype(np.float32)
     dark = np.array([38, 14, 14], np.float32) * (1 - depth) + np.array([122, 56, 54], np.float32) * depth
     aside = moved[[60, 64], 0].mean() - CONTROLS[[60, 64], 0].mean()
     move = np.array([[1, 0, aside * SCALE - x], [0, 1, 0.35 * shift[62, 1] * SCALE - y]], np.float32)

@@ -15,7 +15,7 @@ from emotion_pipeline.emotions import EMOTIONS
 from emotion_pipeline.params import SampleParams
 from emotion_pipeline.sample.expression import APEX, LIDS_CLOSE, intensity_curve, open_mouth
 from emotion_pipeline.sample.performer import Performer, performer
-from emotion_pipeline.sample.scene import Actor, actor, background, camera, draw, head_motion, photographed
+from emotion_pipeline.sample.scene import Actor, background, camera, draw, head_motion
 from emotion_pipeline.sample.voice import RATE, prosody, speak
 
 FPS = 25
@@ -77,22 +77,24 @@ def weakness(difficulty: float, rng: Generator) -> tuple[bool, bool]:
 
 def film(plan: Plan, params: SampleParams) -> Film:
     """Act, film and record a clip."""
-    rng = generator(params.seed, plan.clip_id)
+    rng, difficulty = generator(params.seed, plan.clip_id), params.difficulty
     person = person_of(plan.subject, params)
-    weak_face, weak_voice = weakness(params.difficulty, rng)
+    weak_face, weak_voice = weakness(difficulty, rng)
     frames = SHORT_FRAMES if plan.kind == "short" else int(rng.integers(24, 45))
     cut = frames // 2 if plan.kind == "cut" else -1
-    spoken, mouth = _utterance(plan.shown, person, frames, weak_voice, params.difficulty, rng)
+    strength = 0.0 if weak_voice else (1.35 - 0.5 * difficulty) * np.exp(rng.normal(0, 0.2 * difficulty))
+    way = prosody(plan.shown, strength, 0.15 + 0.6 * difficulty, rng)
+    spoken, mouth = speak(frames * RATE // FPS, way, person.pitch, person.tract, rng)
     curve, apex = intensity_curve(frames, rng)
-    units = _units(plan.shown, person, curve, weak_face, params.difficulty, rng)
-    open_mouth(units, mouth)
+    units = _units(plan.shown, person, curve, weak_face, difficulty, rng)
+    open_mouth(units, mouth.reshape(frames, -1).mean(axis=1))
     cast, size = _cast(plan, person, units, params, rng)
-    pictures, landmarks = _filmed(cast, size, cut, params.difficulty, rng)
+    pictures, landmarks = _filmed(cast, size, cut, difficulty, rng)
     if plan.kind == "black_start":
         pictures[:BLACK_FRAMES] = [np.zeros_like(pictures[0])] * BLACK_FRAMES
         apex = max(apex, BLACK_FRAMES)
     rate, channels = _SOUNDS[int(rng.integers(len(_SOUNDS)))]
-    sound = None if plan.kind == "no_sound" else _recorded(spoken, rate, channels, params.difficulty, rng)
+    sound = None if plan.kind == "no_sound" else _recorded(spoken, rate, channels, difficulty, rng)
     attributes: dict[str, Value] = {
         "emotion": plan.shown,
         "kind": plan.kind,
@@ -105,16 +107,6 @@ def film(plan: Plan, params: SampleParams) -> Film:
     for prefix, who, points in zip(("", "second/"), cast, landmarks, strict=False):
         arrays |= {f"{prefix}{name}": array for name, array in _seen(who, points).items()}
     return Film(pictures, sound, rate, Artifact(arrays, attributes))
-
-
-def _utterance(
-    shown: str, person: Performer, frames: int, weak: bool, difficulty: float, rng: Generator
-) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " t"]]:
-    """Return speech of the clip's length at `RATE`, and how far the mouth opens for it in each frame."""
-    strength = 0.0 if weak else (1.35 - 0.5 * difficulty) * np.exp(rng.normal(0, 0.2 * difficulty))
-    way = prosody(shown, strength, 0.15 + 0.6 * difficulty, rng)
-    sound, mouth = speak(frames * RATE // FPS, way, person.pitch, person.tract, rng)
-    return sound, mouth.reshape(frames, -1).mean(axis=1)
 
 
 def _units(
@@ -145,13 +137,13 @@ def _cast(
     if plan.kind == "cut":
         later = head_motion(frames, person, (middle + 24, 0.58 * height), 0.9 * scale, rng)
         place[frames // 2 :] = later[frames // 2 :]
-    cast = [actor(person, units, place)]
-    cast[0].present[: {"no_face": frames, "black_start": BLACK_FRAMES}.get(plan.kind, 0)] = False
+    number, first = np.arange(frames), {"no_face": frames, "black_start": BLACK_FRAMES}.get(plan.kind, 0)
+    cast = [Actor(person, units, place, number >= first)]
     if two:  # a second person, smaller, there only for the middle half of the clip
         guest = person_of(f"guest_{int(rng.integers(2, 9)):02d}", params)
         place = head_motion(frames, guest, (0.76 * width, 0.58 * height), 0.86 * scale, rng)
-        cast.append(actor(guest, np.zeros_like(units), place))
-        cast[1].present[: frames // 4] = cast[1].present[frames - frames // 4 :] = False
+        there = (number >= frames // 4) & (number < frames - frames // 4)
+        cast.append(Actor(guest, np.zeros_like(units), place, there))
     return cast, (height, width)
 
 
@@ -163,13 +155,13 @@ def _filmed(
     landmarks: list[list[Float[np.ndarray, "68 2"]]] = [[] for _ in cast]
     for frame in range(len(cast[0].present)):
         if frame in (0, cut):
-            room, how = background(*size, rng), camera(len(cast[0].present), difficulty, rng)
+            room, photographed = background(*size, rng), camera(len(cast[0].present), difficulty, rng)
         picture = room
         for who, points in reversed([*zip(cast, landmarks, strict=True)]):
             if who.present[frame]:
                 picture, seen = draw(picture, who, frame)
                 points.append(seen)
-        pictures.append(photographed(picture, how, frame, rng))
+        pictures.append(photographed(picture, frame))
     return pictures, landmarks
 
 
@@ -199,7 +191,7 @@ def still(emotion: str, number: int, usage: str, params: SampleParams) -> UInt8[
     curve, mouth = np.array([rng.uniform(0.6, 1.0)]), np.array([rng.uniform(0, 0.5)])
     units = _units(emotion, person, curve, rng.uniform() < 0.1, params.difficulty, rng)
     open_mouth(units, mouth)
-    who = actor(person, units, head_motion(1, person, (80.0, 80.0), 1.2, rng))
+    who = Actor(person, units, head_motion(1, person, (80.0, 80.0), 1.2, rng), np.ones(1, bool))
     (picture,), ((points,),) = _filmed([who], (160, 160), -1, params.difficulty, rng)
     low, high = points.min(axis=0), points.max(axis=0)
     half = rng.uniform(0.56, 0.64) * (high - low).max()

@@ -9,7 +9,7 @@ import skimage.data
 from jaxtyping import Float, UInt8
 from numpy.random import Generator
 
-from emotion_pipeline.sample.expression import CONTROLS, LANDMARKS, LOWER_LIP, NEUTRAL, SHAPES, UNITS, UPPER_LIP, points
+from emotion_pipeline.sample.expression import CONTROLS, LOWER_LIP, NEUTRAL, SHAPES, UNITS, UPPER_LIP, points
 
 SCALE = 2
 """Pixels of a performer's picture per pixel of the photograph."""
@@ -131,13 +131,13 @@ def portrait(person: Performer, folds: float) -> UInt8[np.ndarray, "h w 4"]:
     """
     rng = np.random.default_rng(person.grain)
     outline, skin = _mask([_PERSON], 1.0), _mask([_SKIN], 1.2)
-    eyes = _mask([LANDMARKS[36:42], LANDMARKS[42:48]], 0.6)
+    eyes = _mask([CONTROLS[36:42], CONTROLS[42:48]], 0.6)
     picture = _without_folds(_lips_filled(), 1 - folds)
     picture = _blend(picture, _toned(picture, person), skin * (1 - eyes))
     if person.hair:
         grey = picture @ np.array([0.3, 0.59, 0.11], np.float32)
         picture = _blend(picture, grey[..., None] * _HAIR[person.hair], np.clip(outline - skin, 0, 1) * (_ROW < 140))
-    brows = _mask([LANDMARKS[17:22], LANDMARKS[22:27]], 0.8, thickness=2.2)
+    brows = _mask([CONTROLS[17:22], CONTROLS[22:27]], 0.8, thickness=2.2)
     picture = picture * (1 - person.brows * brows * np.array([0.8, 0.9, 1], np.float32))
     if person.beard:
         picture = _bearded(picture, person, rng)
@@ -171,7 +171,7 @@ def _noise(blur: float, rng: Generator) -> Float[np.ndarray, "h w 1"]:
 
 
 def _bearded(picture: np.ndarray, person: Performer, rng: Generator) -> Float[np.ndarray, "h w 3"]:
-    region = _mask([_BEARD], 2.2) * (1 - _mask([LANDMARKS[48:60]], 0.7))
+    region = _mask([_BEARD], 2.2) * (1 - _mask([CONTROLS[48:60]], 0.7))
     mask = np.clip(region * person.beard * (0.85 + 0.45 * _noise(0.7, rng)), 0, 1)
     colour = np.array([0.5, 0.42, 0.35], np.float32) * _HAIR[person.hair] * (0.5 + 0.5 * picture)
     return _blend(picture, colour, 0.75 * mask)

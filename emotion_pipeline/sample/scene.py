@@ -1,5 +1,6 @@
 """Put performers before a background: head motion, light, blur, noise."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
@@ -23,11 +24,6 @@ class Actor:
     units: Float[np.ndarray, "t u"]  # action units
     place: Float[np.ndarray, "t 2 3"]  # photograph -> frame
     present: Bool[np.ndarray, " t"]
-
-
-def actor(person: Performer, units: Float[np.ndarray, "t u"], place: Float[np.ndarray, "t 2 3"]) -> Actor:
-    """Return a performer who is present in all frames."""
-    return Actor(person, units, place, np.ones(len(units), dtype=bool))
 
 
 def wander(frames: int, size: float, seconds: float, rng: Generator) -> Float[np.ndarray, " t"]:
@@ -104,40 +100,19 @@ def background(height: int, width: int, rng: Generator) -> Float[np.ndarray, "h 
     return blurred + np.float32(12) * grain[..., None]
 
 
-@dataclass(frozen=True)
-class Camera:
-    """What light and camera do to a shot."""
+def camera(frames: int, difficulty: float, rng: Generator) -> Callable[[np.ndarray, int], np.ndarray]:
+    """Return what photographs a picture in the light of a frame of a shot; light and camera are drawn here."""
+    gain, slope, direction = rng.uniform(0.85, 1.12), rng.uniform(0.1, 0.45), rng.uniform(0, 2 * np.pi)
+    drift, tint = wander(frames, 0.06, 2.0, rng), rng.uniform(0.95, 1.05, 3).astype(np.float32)
+    blur, noise = rng.uniform(0.3, 0.4 + 0.6 * difficulty), rng.uniform(1, 2 + 6 * difficulty)
 
-    gain: float
-    slope: float  # of the light across the picture
-    direction: float  # radians
-    drift: Float[np.ndarray, " t"]  # of the light over time
-    tint: Float[np.ndarray, "3"]
-    blur: float  # pixels
-    noise: float  # grey levels
+    def photographed(picture: Float[np.ndarray, "h w 3"], frame: int) -> UInt8[np.ndarray, "h w 3"]:
+        h, w = picture.shape[:2]
+        x, y = np.linspace(-1, 1, w, dtype=np.float32), np.linspace(-1, 1, h, dtype=np.float32)[:, None]
+        light = 1 + np.float32(slope) * (np.float32(np.cos(direction)) * x + np.float32(np.sin(direction)) * y)
+        light *= np.float32(gain * (1 + drift[frame]))
+        lit = cv2.GaussianBlur(picture, (0, 0), blur) * light[..., None] * tint
+        lit += np.float32(noise) * rng.standard_normal((h, w, 1), dtype=np.float32)
+        return cv2.convertScaleAbs(np.maximum(lit, 0))
 
-
-def camera(frames: int, difficulty: float, rng: Generator) -> Camera:
-    """Draw light and camera of a shot."""
-    return Camera(
-        gain=rng.uniform(0.85, 1.12),
-        slope=rng.uniform(0.1, 0.45),
-        direction=rng.uniform(0, 2 * np.pi),
-        drift=wander(frames, 0.06, 2.0, rng),
-        tint=rng.uniform(0.95, 1.05, 3),
-        blur=rng.uniform(0.3, 0.4 + 0.6 * difficulty),
-        noise=rng.uniform(1, 2 + 6 * difficulty),
-    )
-
-
-def photographed(
-    picture: Float[np.ndarray, "h w 3"], how: Camera, frame: int, rng: Generator
-) -> UInt8[np.ndarray, "h w 3"]:
-    """Return the picture under the light of this frame, as the camera gives it."""
-    h, w = picture.shape[:2]
-    x, y = np.linspace(-1, 1, w, dtype=np.float32), np.linspace(-1, 1, h, dtype=np.float32)[:, None]
-    light = 1 + np.float32(how.slope) * (np.float32(np.cos(how.direction)) * x + np.float32(np.sin(how.direction)) * y)
-    light *= np.float32(how.gain * (1 + how.drift[frame]))
-    lit = cv2.GaussianBlur(picture, (0, 0), how.blur) * light[..., None] * how.tint.astype(np.float32)
-    lit += np.float32(how.noise) * rng.standard_normal((h, w, 1), dtype=np.float32)
-    return cv2.convertScaleAbs(np.maximum(lit, 0))
+    return photographed

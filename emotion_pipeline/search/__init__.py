@@ -1,1 +1,1 @@
-"""Random grid search over the parameters of temporal models and fusions, and what is chosen from it (section 3.4)."""
+"""Random grid search and what is chosen from it (section 3.4): `run_search`, `write_search`, `choose_complementary`."""

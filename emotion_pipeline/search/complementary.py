@@ -1,8 +1,7 @@
 """Models that err unlike the present ones, chosen among the best trials by their confusion matrices (section 3.4)."""
 
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from itertools import combinations, product
 from math import prod
 from pathlib import Path
@@ -16,23 +15,14 @@ from emotion_pipeline.data.scores import seed_folder
 from emotion_pipeline.emotions import EMOTIONS
 from emotion_pipeline.errors import UserError
 from emotion_pipeline.metrics import predicted_labels
+from emotion_pipeline.search.grid import Search
 from emotion_pipeline.search.output import described, ranked, write_params
-from emotion_pipeline.search.study import ended_trials
-from emotion_pipeline.search.trial import Search, answers_on_val, trial_folder
+from emotion_pipeline.search.study import answers_on_val, ended_trials, trial_folder
 
 log = logging.getLogger(__name__)
 
 MOST_SETS = 200_000
 """Sets of trials that can be compared."""
-
-
-@dataclass(frozen=True)
-class Chosen:
-    """A set of trials, one for each target, and how unlike its models and the present ones are."""
-
-    trials: Mapping[str, FrozenTrial]
-    dissimilarity: float
-    best_alone: float  # of the set of the most accurate trials
 
 
 def dissimilarity(matrices: Sequence[Float[np.ndarray, "7 7"]]) -> float:
@@ -47,21 +37,21 @@ def dissimilarity(matrices: Sequence[Float[np.ndarray, "7 7"]]) -> float:
 
 def write_complementary(
     target: Path, searches: Sequence[Search], present: Sequence[str], among: int, params: Path
-) -> Chosen:
+) -> list[FrozenTrial]:
     """Choose trials, and write params.yaml with their values as entries `..._b`. Raises UserError as the choice."""
     chosen = choose_complementary(searches, present, among)
-    for search in searches:
-        log.info("%s: %s", search.target, described(search, chosen.trials[search.target]))
-    log.info("mean dissimilarity %.3f; of the best trials alone %.3f", chosen.dissimilarity, chosen.best_alone)
+    changes = {}
+    for search, trial in zip(searches, chosen, strict=True):
+        log.info("%s: %s", search.target, described(search, trial))
+        changes[f"{search.target}_b"] = search.point(trial.user_attrs["point"])
     target.parent.mkdir(parents=True, exist_ok=True)
-    changes = {f"{search.target}_b": search.values(chosen.trials[search.target]) for search in searches}
     write_params(target, changes, params)
     log.info("as entries ..._b: diff %s %s", params, target)
     return chosen
 
 
-def choose_complementary(searches: Sequence[Search], present: Sequence[str], among: int) -> Chosen:
-    """Choose one of the `among` best trials of each search, so that they and the present models are most unlike.
+def choose_complementary(searches: Sequence[Search], present: Sequence[str], among: int) -> list[FrozenTrial]:
+    """Return one of the `among` best trials of each search, so that they and the present models are most unlike.
 
     `present`: temporal models in the folder of the searches' data. Raises UserError for an unknown one, where a search
     has no trial that ended well, and where the sets are too many to compare.
@@ -76,8 +66,8 @@ def choose_complementary(searches: Sequence[Search], present: Sequence[str], amo
     sets = list(product(*best))
     worth = [dissimilarity([*kept, *(matrix for _, matrix in own)]) for own in sets]
     most = int(np.argmax(worth))
-    trials = {search.target: trial for search, (trial, _) in zip(searches, sets[most], strict=True)}
-    return Chosen(trials, worth[most], worth[0])
+    log.info("mean dissimilarity %.3f; of the best trials alone %.3f", worth[most], worth[0])
+    return [trial for trial, _ in sets[most]]
 
 
 def _best(search: Search, among: int) -> list[tuple[FrozenTrial, Float[np.ndarray, "7 7"]]]:

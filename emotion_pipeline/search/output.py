@@ -16,8 +16,7 @@ from ruamel.yaml import YAML
 
 from emotion_pipeline.data.tables import write_rows
 from emotion_pipeline.errors import UserError
-from emotion_pipeline.search.grid import Point, choice
-from emotion_pipeline.search.trial import Search
+from emotion_pipeline.search.grid import Point, Search, choice
 
 log = logging.getLogger(__name__)
 
@@ -30,16 +29,15 @@ def write_search(folder: Path, search: Search, trials: Sequence[FrozenTrial], pa
     Raises UserError where no trial ended well.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    keys = sorted(search.grid)
-    rows = [_row(search, trial, keys) for trial in trials]
-    write_rows(folder / "trials.csv", [("point", *keys, "val_accuracy", "val_nll", "reason"), *rows])
+    header = ("point", *sorted(search.grid), "val_accuracy", "val_nll", "reason")
+    write_rows(folder / "trials.csv", [header, *(_row(search, trial) for trial in trials)])
     good = ranked(trials)
     if not good:
         for of_another_study in ("trials.svg", "best.yaml"):
             (folder / of_another_study).unlink(missing_ok=True)
         raise UserError(f"search: none of {len(trials)} trials ended well; the reasons are in {folder}/trials.csv")
     _plot(folder / "trials.svg", search, good)
-    write_params(folder / "best.yaml", {search.target: search.values(good[0])}, params)
+    write_params(folder / "best.yaml", {search.target: search.point(good[0].user_attrs["point"])}, params)
     log.info("search: %d trials; best: %s", len(trials), described(search, good[0]))
     log.info("see %s/trials.csv and trials.svg; compare: diff %s %s/best.yaml", folder, params, folder)
     return good[0]
@@ -53,8 +51,9 @@ def ranked(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
 
 def described(search: Search, trial: FrozenTrial) -> str:
     """Return how good a trial was, and its values, in words."""
-    values = ", ".join(f"{key}: {choice(value)}" for key, value in sorted(search.values(trial).items()))
-    return f"point {trial.user_attrs['point']}, {100 * float(trial.value or 0):.1f} % on val with {values}"
+    point = trial.user_attrs["point"]
+    values = ", ".join(f"{key}: {choice(value)}" for key, value in search.point(point).items())
+    return f"point {point}, {100 * float(trial.value or 0):.1f} % on val with {values}"
 
 
 def write_params(target: Path, changes: Mapping[str, Point], params: Path) -> None:
@@ -84,10 +83,10 @@ def write_params(target: Path, changes: Mapping[str, Point], params: Path) -> No
         ruamel.dump(whole, file)
 
 
-def _row(search: Search, trial: FrozenTrial, keys: Sequence[str]) -> list[str | int | float | None]:
-    values, noted = search.values(trial), trial.user_attrs
-    own = [str(choice(values[key])) for key in keys]
-    return [noted["point"], *own, trial.value, noted.get("val_nll"), noted.get("reason")]
+def _row(search: Search, trial: FrozenTrial) -> list[str | int | float | None]:
+    noted = trial.user_attrs
+    values = [str(choice(value)) for value in search.point(noted["point"]).values()]
+    return [noted["point"], *values, trial.value, noted.get("val_nll"), noted.get("reason")]
 
 
 def _plot(target: Path, search: Search, trials: Sequence[FrozenTrial]) -> None:
@@ -101,8 +100,8 @@ def _plot(target: Path, search: Search, trials: Sequence[FrozenTrial]) -> None:
         panel.set_axis_off()
     for panel, (key, values) in zip(axes.flat, sorted(search.grid.items()), strict=False):
         for trial, style in [*((t, "0.55") for t in trials), (trials[0], "#c0392b")]:
-            spread = 0.3 * (trial.user_attrs["point"] % 11 / 10 - 0.5)  # side by side, that none hides another
-            place = list(values).index(search.values(trial)[key]) + spread
+            point = trial.user_attrs["point"]
+            place = values.index(search.point(point)[key]) + 0.3 * (point % 11 / 10 - 0.5)  # that none hides another
             panel.plot(place, 100 * float(trial.value or 0), "o", color=style, ms=4)
         labels = ["\n".join(map(str, value)) if isinstance(value, tuple) else str(value) for value in values]
         panel.set_xticks(range(len(values)), labels, fontsize=8)

@@ -11,20 +11,30 @@ heartbeat counts as alive for ever.
 
 import fcntl
 import logging
+import os
+import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import optuna
 import torch
+from jaxtyping import Bool, Float, Int
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from emotion_pipeline.data.manifest import labels_of
+from emotion_pipeline.data.scores import read_scores, rows_of, seed_folder
 from emotion_pipeline.errors import UserError
-from emotion_pipeline.run.disk import locked
+from emotion_pipeline.fusion.train import fuse
+from emotion_pipeline.metrics import accuracy, predicted_labels
+from emotion_pipeline.params import ModelParams
+from emotion_pipeline.run.disk import STORE_VARIABLE, locked
 from emotion_pipeline.run.workers import run_each
-from emotion_pipeline.search.grid import Point, choice
-from emotion_pipeline.search.trial import Search, forget, run_trial, trial_folder
+from emotion_pipeline.search.grid import Point, Search, choice, with_values
+from emotion_pipeline.temporal.train import Job, train_temporal
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +42,49 @@ Trial = Callable[[Search, Point, Path], tuple[float, float]]
 
 NO_LIMIT = 1e9
 """Seconds that a trial may take."""
+
+
+def run_trial(search: Search, point: Point, out: Path) -> tuple[float, float]:
+    """Train with a point's values, leave scores and history in `out`/seed_<seed>, and return what `judged` says.
+
+    It trains in a store of its own, so that no stage takes over what was computed with one thread. The next worker goes
+    on from what a killed worker left there; whoever notes the trial removes it.
+    """
+    section, seeds, own = with_values(search.section, point), [search.seed], _store(out)
+    name, where = search.target.partition(".")[2], (out, own / "models", search.params.runtime.device)
+    os.environ[STORE_VARIABLE] = str(own)
+    if isinstance(section, ModelParams):
+        alone = section.model_copy(update={"refit": False})
+        train_temporal(Job(name, search.clips(), search.data / section.features, alone, *where), seeds)  # type: ignore[arg-type]
+    else:
+        alone = section.model_copy(update={"trained_on": "train"})
+        fuse(name, search.clips(), search.data / "train_temporal", alone, seeds, *where)
+    return judged(search, seed_folder(out, search.seed))
+
+
+def _store(out: Path) -> Path:
+    return out.with_name(f"{out.name}.store").resolve()
+
+
+def judged(search: Search, folder: Path) -> tuple[float, float]:
+    """Return accuracy and mean negative log-likelihood over the labelled clips of val; an absent modality is wrong."""
+    truth, scores, present = answers_on_val(search, folder)
+    nll = -np.log(np.maximum(np.nan_to_num(scores)[np.arange(len(truth)), truth], 1e-9))
+    return accuracy(truth, predicted_labels(scores, present)), float(nll.mean())
+
+
+def answers_on_val(
+    search: Search, folder: Path
+) -> tuple[Int[np.ndarray, " n"], Float[np.ndarray, "n k"], Bool[np.ndarray, " n"]]:
+    """Return class, scores of the model in a folder, and whether it has the modality, of the labelled clips of val."""
+    table, labels = read_scores(folder / "scores.h5"), labels_of(search.clips(), ("val",))
+    rows = rows_of(table, list(labels))
+    return np.array(list(labels.values())), table.scores[rows], table.present[rows]
+
+
+def trial_folder(folder: Path, point: int) -> Path:
+    """Return where the scores of a point are kept."""
+    return folder / "trials" / f"{point:05d}"
 
 
 def run_search(search: Search, trials: int, workers: int, trial: Trial = run_trial) -> list[FrozenTrial]:
@@ -80,11 +133,11 @@ def _try(search: Search, folder: Path, point: int, how: int, trial: Trial) -> No
             return
         try:
             right, nll = trial(search, search.point(point), out)
+            outcome: dict[str, Any] = {"right": right, "val_nll": nll}
         except (UserError, torch.OutOfMemoryError) as error:
-            forget(out)
-            _note(search, folder, point, reason=str(error).splitlines()[0])
-        else:
-            _note(search, folder, point, right, val_nll=nll)
+            outcome = {"reason": str(error).splitlines()[0]}
+        shutil.rmtree(_store(out), ignore_errors=True)
+        _note(search, folder, point, **outcome)
 
 
 def _note(search: Search, folder: Path, point: int, right: float | None = None, **attributes: float | str) -> None:

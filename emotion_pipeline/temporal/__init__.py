@@ -1,1 +1,1 @@
-"""Sequences of features -> per clip seven scores and a small descriptor (sections 2.2 and 2.5 of the paper)."""
+"""Sequences of features -> seven scores and a descriptor per clip (sections 2.2 and 2.5): `train_temporal`."""

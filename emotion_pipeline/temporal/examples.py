@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from emotion_pipeline.data.manifest import Clip, labels_of
-from emotion_pipeline.data.sequences import Sequences, datasets_of, labelled_rows, load_sequences, overlaps_of
+from emotion_pipeline.data.sequences import datasets_of, labelled_rows, load_sequences, overlaps_of
 from emotion_pipeline.errors import UserError
 from emotion_pipeline.params import LstmParams, ScoresParams, TemporalParams
 
@@ -40,15 +40,18 @@ def read_examples(
     Raises UserError as `labelled_rows`, and where the features do not fit `params`.
     """
     read = read_sequences(labels_of(clips, (split,)), features, params)
-    rows, classes = labelled_rows(clips, split, read.clip_ids, read.lengths > 0)
+    ids = list(read)
+    rows, classes = labelled_rows(clips, split, ids, np.array([len(sequence) > 0 for sequence in read.values()]))
     mirrored: tuple[np.ndarray, ...] = ()
     if isinstance(params, LstmParams) and params.augment_flip:
-        arrays = load_sequences(features, read.clip_ids, _flipped(features, params), params.max_length).arrays
-        mirrored = tuple(arrays[i] for i in rows)
-    return Examples(tuple(read.arrays[i] for i in rows), classes, mirrored)
+        flipped = load_sequences(features, ids, _flipped(features, params), params.max_length)
+        mirrored = tuple(flipped[ids[i]] for i in rows)
+    return Examples(tuple(read[ids[i]] for i in rows), classes, mirrored)
 
 
-def read_sequences(clip_ids: Iterable[str], features: Path, params: TemporalParams) -> Sequences:
+def read_sequences(
+    clip_ids: Iterable[str], features: Path, params: TemporalParams
+) -> dict[str, Float[np.ndarray, "t d"]]:
     """Return what the model reads of some clips. Raises UserError where the features do not fit `params`."""
     longest = params.max_length if isinstance(params, LstmParams) else None if isinstance(params, ScoresParams) else 1
     return load_sequences(features, clip_ids, _dataset(features, params), longest)
@@ -62,7 +65,7 @@ def _dataset(features: Path, params: TemporalParams) -> str:
     if params.overlap not in there:
         raise UserError(
             f"overlap: {params.overlap} is not among the overlaps {list(there)} in {features};"
-            f" take one of those, or add it to {_section(params)}.overlaps"
+            f" take one of those, or add it to {params.features.replace('/', '.')}.overlaps"
         )
     return f"overlap_{params.overlap}/{name}"
 
@@ -71,10 +74,7 @@ def _flipped(features: Path, params: LstmParams) -> str:
     flipped = _dataset(features, params).removesuffix("features") + "flipped/features"
     if flipped not in datasets_of(features):
         raise UserError(
-            f"augment_flip: {features} has no features of mirrored faces; set {_section(params)}.flipped to true"
+            f"augment_flip: {features} has no features of mirrored faces;"
+            f" set {params.features.replace('/', '.')}.flipped to true"
         )
     return flipped
-
-
-def _section(params: TemporalParams) -> str:
-    return params.features.replace("/", ".")

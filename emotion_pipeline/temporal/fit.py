@@ -8,18 +8,18 @@ from numpy.random import Generator, default_rng
 from torch import Tensor, from_numpy
 
 from emotion_pipeline.data.sequences import bucketed, padded, standardisation_of, standardise
-from emotion_pipeline.params import LstmParams, MlpParams, ScoresParams, SvmParams, TemporalParams
-from emotion_pipeline.temporal.augment import augmented
+from emotion_pipeline.params import AugmentParams, LstmParams, MlpParams, ScoresParams, SvmParams, TemporalParams
 from emotion_pipeline.temporal.examples import Examples
 from emotion_pipeline.temporal.model import FEATURES, build
 from emotion_pipeline.training import loop
 from emotion_pipeline.training.loop import Step, adamw, history_rows, mean_step, seed_torch
 from emotion_pipeline.training.model import Model, Run, network_tensors, scaling_tensors
-from emotion_pipeline.training.svm import fit_chosen_c
+from emotion_pipeline.training.svm import choose_c, fit_svm
 
 Batch = tuple[Float[Tensor, "b t d"], Int[Tensor, " b"], Int[Tensor, " b"]]
 """Padded sequences, their lengths, their classes."""
 
+Steps = Float[np.ndarray, "t d"]
 Chosen = int | float | None
 NetworkParams = LstmParams | MlpParams
 
@@ -73,14 +73,44 @@ def _variants(
     """Return some sequences, with a generator as training sees them."""
     if rng is None or isinstance(params, MlpParams):
         return [examples.sequences[i] for i in rows]
-    mirrored = examples.mirrored or (None,) * len(examples.sequences)
+    mirrored = examples.mirrored or examples.sequences  # where it is not asked for
     return [augmented(examples.sequences[i], mirrored[i], params, params.max_length, rng) for i in rows]
 
 
+def augmented(
+    features: Steps, mirrored: Steps, params: AugmentParams, longest: int, rng: Generator
+) -> Float[np.ndarray, "t2 d"]:
+    """Return a random variant of 1 to `longest` steps; with nothing asked for, the sequence itself.
+
+    With even chance it is that of the mirrored faces; of it a contiguous part of random length
+    and place; that part stretched in time, by a factor as often above 1 as below, values between steps interpolated.
+    """
+    sequence = mirrored if params.augment_flip and rng.random() < 0.5 else features
+    if params.augment_shortest < 1:
+        length = max(1, round(len(sequence) * rng.uniform(params.augment_shortest, 1)))
+        start = int(rng.integers(len(sequence) - length + 1))
+        sequence = sequence[start : start + length]
+    if params.augment_stretch > 1:
+        steps = round(len(sequence) * params.augment_stretch ** rng.uniform(-1, 1))
+        sequence = resampled(sequence, min(max(1, steps), longest))
+    return sequence
+
+
+def resampled(sequence: Steps, steps: int) -> Float[np.ndarray, "steps d"]:
+    """Return the sequence at `steps` evenly spaced times from its first step to its last (one: its first)."""
+    places = np.linspace(0, len(sequence) - 1, steps)
+    before = places.astype(np.int64)
+    after = np.minimum(before + 1, len(sequence) - 1)
+    share = (places - before).astype(np.float32)[:, None]
+    return (1 - share) * sequence[before] + share * sequence[after]
+
+
 def _fit_svm(train: Examples, val: Examples | None, params: SvmParams, how: Run, chosen: Chosen) -> Model:
-    scaling = standardisation_of(train.sequences, train.width)
-    splits = [(standardise(np.concatenate(e.sequences), scaling), e.labels) for e in (train, val or train)]
-    svm, tried = fit_chosen_c(splits[0], splits[1], [chosen] if chosen else params.c, how.seed)
+    scaling, both = standardisation_of(train.sequences, train.width), train + (val or train)
+    values = standardise(np.concatenate(both.sequences), scaling)
+    own, judge = np.split(np.arange(len(both.labels)), [len(train.labels)])
+    c, tried = choose_c(values, both.labels, [chosen] if chosen else params.c, [(own, judge)], how.seed)
+    svm = fit_svm(values[own], train.labels, c, how.seed)
     tensors = svm.tensors() | scaling_tensors({FEATURES: scaling})
     return Model(params, tensors, (("c", "val_accuracy"), *tried), train.width)
 

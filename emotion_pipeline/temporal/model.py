@@ -1,6 +1,6 @@
 """The scores that a trained temporal model gives to clips."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -8,17 +8,19 @@ from jaxtyping import Float
 from torch import nn
 
 from emotion_pipeline.data.scores import ScoreTable
-from emotion_pipeline.data.sequences import Sequences, padded, standardise
+from emotion_pipeline.data.sequences import padded, standardise
 from emotion_pipeline.emotions import EMOTIONS
 from emotion_pipeline.errors import UserError
 from emotion_pipeline.params import LstmParams, MlpParams, ScoresParams, SvmParams
 from emotion_pipeline.temporal.networks import AudioPerceptron, LSTMClassifier
-from emotion_pipeline.temporal.pooling import POOLINGS
 from emotion_pipeline.training.model import Model
 from emotion_pipeline.training.svm import LinearSvm, svm_scores
 
 FEATURES = "features"
 """Name of what is standardised."""
+
+Scores = Float[np.ndarray, "t k"]
+Pooled = Float[np.ndarray, " k"]
 
 Scorer = Callable[[Float[np.ndarray, "t d"]], tuple[np.ndarray, ...]]
 """Gives the softmax scores (k,) of a clip and, where the model has one, its descriptor (e,)."""
@@ -32,17 +34,18 @@ def build(params: LstmParams | MlpParams, inputs: int) -> nn.Module:
     return LSTMClassifier(inputs, *sizes, params.bidirectional, params.dropout)
 
 
-def score_clips(model: Model, sequences: Sequences, device: torch.device) -> ScoreTable:
+def score_clips(model: Model, sequences: Mapping[str, Float[np.ndarray, "t d"]], device: torch.device) -> ScoreTable:
     """Return the scores of all clips; a clip without the modality has none.
 
     Each clip is scored by itself: its scores depend on no other clip. Raises UserError for features of another width.
     """
-    if sequences.width != model.inputs:
-        raise UserError(f"the features have {sequences.width} values a step, the model was trained on {model.inputs}")
-    score, present = SCORERS[type(model.params)](model, device), sequences.lengths > 0
-    columns = zip(*(score(sequences.arrays[i]) for i in np.flatnonzero(present)), strict=True)
+    width = next(iter(sequences.values())).shape[1]
+    if width != model.inputs:
+        raise UserError(f"the features have {width} values a step, the model was trained on {model.inputs}")
+    score, present = SCORERS[type(model.params)](model, device), np.array([len(s) > 0 for s in sequences.values()])
+    columns = zip(*(score(sequence) for sequence in sequences.values() if len(sequence)), strict=True)
     scores, *descriptor = (_spread(rows, present) for rows in columns)
-    return ScoreTable(sequences.clip_ids, scores, present, *descriptor)
+    return ScoreTable(tuple(sequences), scores, present, *descriptor)
 
 
 def _spread(rows: Sequence[np.ndarray], present: np.ndarray) -> Float[np.ndarray, "n d"]:
@@ -67,6 +70,39 @@ def _network_scorer(model: Model, device: torch.device) -> Scorer:
 def _svm_scorer(model: Model, device: torch.device) -> Scorer:
     svm, scaling = LinearSvm.of(model.tensors), model.scaling(FEATURES)
     return lambda sequence: (svm_scores(svm, standardise(sequence, scaling))[0],)
+
+
+def maximum(scores: Scores) -> Pooled:
+    """Return per class the highest score over time, divided by their sum ("maximum of the scores", table 2)."""
+    highest = scores.max(axis=0)
+    return highest / highest.sum()
+
+
+def mean(scores: Scores) -> Pooled:
+    """Return the mean over time: its maximum is the prediction."""
+    return scores.mean(axis=0)
+
+
+def majority(scores: Scores) -> Pooled:
+    """Return the votes of frames or windows for their best class; among equal votes the higher mean score wins."""
+    votes = np.bincount(scores.argmax(axis=1), minlength=scores.shape[1])
+    return (votes + mean(scores)) / (len(scores) + 1)
+
+
+def most_certain(scores: Scores) -> Pooled:
+    """Return the scores of the window with the maximal softmax score of the video (section 3.2.2)."""
+    return scores[scores.max(axis=1).argmax()]
+
+
+def central(scores: Scores) -> Pooled:
+    """Return the scores of the window in the middle, the later one of two."""
+    return scores[len(scores) // 2]
+
+
+POOLINGS: dict[str, Callable[[Scores], Pooled]] = {
+    pooling.__name__: pooling for pooling in (maximum, mean, majority, most_certain, central)
+}
+"""Without a sequence model: the scores of a clip's frames or windows, pooled into one; by the name in `pooling`."""
 
 
 def _pooling_scorer(model: Model, device: torch.device) -> Scorer:

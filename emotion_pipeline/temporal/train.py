@@ -6,8 +6,9 @@ nothing, and is scored.
 
 import logging
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from emotion_pipeline.data.manifest import Clip, seen_in_training
@@ -16,7 +17,7 @@ from emotion_pipeline.data.tables import write_rows
 from emotion_pipeline.errors import UserError
 from emotion_pipeline.params import TemporalParams
 from emotion_pipeline.run.fingerprint import code_fingerprint, digest, file_sha256
-from emotion_pipeline.run.keys import input_hashes
+from emotion_pipeline.run.keys import input_sha256
 from emotion_pipeline.run.store import made_once
 from emotion_pipeline.temporal.examples import read_examples, read_sequences
 from emotion_pipeline.temporal.fit import Chosen, fit
@@ -30,27 +31,23 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Job:
-    """One temporal model: read from `features` (SHA-256 by name of file: `hashes`), written to `models` and `out`."""
+    """One entry of `train_temporal`: the model reads `features`, and is written to `models`, its scores to `out`."""
 
-    params: TemporalParams
+    name: str
     clips: Sequence[Clip]
     features: Path
-    hashes: Mapping[str, str]
+    params: TemporalParams
     out: Path
     models: Path
-    device: str
+    device: str = "auto"
+
+    @cached_property
+    def hashes(self) -> dict[str, str]:
+        """Return the SHA-256 of the features, by name of file."""
+        return {path.name: input_sha256(path) for path in sorted(self.features.iterdir())}
 
 
-def train_temporal(
-    name: str,
-    clips: Sequence[Clip],
-    features: Path,
-    params: TemporalParams,
-    seeds: Sequence[int],
-    out: Path,
-    models: Path,
-    device: str = "auto",
-) -> dict[Path, str]:
+def train_temporal(job: Job, seeds: Sequence[int]) -> dict[Path, str]:
     """Train the model with every seed, score every clip, and return the keys of the files written.
 
     Writes `models`/seed_<seed>.safetensors, `out`/seed_<seed>/scores.h5 and history.csv, and the failures.csv of
@@ -60,24 +57,22 @@ def train_temporal(
     """
     keys: dict[Path, str] = {}
     try:
-        job = Job(params, clips, features, input_hashes(sorted(features.iterdir())), out, models, device)
         for seed in seeds:
             keys |= _fit_and_score(job, seed, f"seed_{seed}", None)
-            if params.refit:
-                first = read_trained(models / f"seed_{seed}.safetensors")
+            if job.params.refit:
+                first = read_trained(job.models / f"seed_{seed}.safetensors")
                 keys |= _fit_and_score(job, seed, f"{REFIT}/seed_{seed}", chosen_on_val(first.history))
     except UserError as error:
-        raise UserError(f"train_temporal.{name}: {error}") from error
-    if (features / "failures.csv").is_file():
-        shutil.copyfile(features / "failures.csv", out / "failures.csv")
-    log.info("train_temporal.%s: %d clips scored", name, len(clips))
+        raise UserError(f"train_temporal.{job.name}: {error}") from error
+    if (job.features / "failures.csv").is_file():
+        shutil.copyfile(job.features / "failures.csv", job.out / "failures.csv")
+    log.info("train_temporal.%s: %d clips scored", job.name, len(job.clips))
     return keys
 
 
 def _fit_and_score(job: Job, seed: int, place: str, chosen: Chosen) -> dict[Path, str]:
     """Fit, or take from the store, one model, and score all clips with it; `chosen`: as in `fit`."""
     file, scores = job.models / f"{place}.safetensors", job.out / place / "scores.h5"
-    ids = sorted(clip.clip_id for clip in job.clips)
     seen = [[(i, label, job.hashes.get(f"{i}.h5")) for i, label in rows] for rows in seen_in_training(job.clips)]
     settings = {"params": job.params.model_dump(mode="json"), "seed": seed, "chosen": chosen, "learnt_from": seen}
     fit_key = digest(settings | {"code": code_fingerprint(fit.__module__)})
@@ -87,14 +82,16 @@ def _fit_and_score(job: Job, seed: int, place: str, chosen: Chosen) -> dict[Path
         learnt, judge = (train, val) if chosen is None else (train + val, None)
         write_trained(path, fit(learnt, judge, job.params, Run(seed, device_of(job.device), checkpoint), chosen))
 
-    def score_now(path: Path, _: Path) -> None:
-        sequences = read_sequences(ids, job.features, job.params)
-        write_scores(path, score_clips(read_trained(file), sequences, device_of(job.device)))
-
     made_once(fit_key, file, fit_now, job.out)
+    model, ids = read_trained(file), sorted(clip.clip_id for clip in job.clips)
     scored = {"model": file_sha256(file), "features": job.hashes, "clips": ids}
     score_key = digest(scored | {"code": code_fingerprint(score_clips.__module__)})
+
+    def score_now(path: Path, _: Path) -> None:
+        sequences = read_sequences(ids, job.features, job.params)
+        write_scores(path, score_clips(model, sequences, device_of(job.device)))
+
     made_once(score_key, scores, score_now, job.out)
-    if history := read_trained(file).history:
-        write_rows(scores.parent / "history.csv", history)
+    if model.history:
+        write_rows(scores.parent / "history.csv", model.history)
     return {file: fit_key, scores: score_key}

@@ -96,7 +96,7 @@ def fit(
     Raises UserError where the loss is no number any more.
     """
     so_far = Progress([], (math.inf, math.inf), 0, deepcopy(model.state_dict()))
-    if checkpoint:
+    if checkpoint and checkpoint.is_file():
         so_far = _resume(checkpoint, model, optimizer) or so_far
     for epoch in tqdm(range(len(so_far.history), epochs), desc="training", unit="epoch", disable=None):
         if val_batches and epoch - so_far.best_epoch > patience:
@@ -155,9 +155,7 @@ def _save(checkpoint: Path, model: nn.Module, optimizer: Optimizer, so_far: Prog
 
 
 def _resume(checkpoint: Path, model: nn.Module, optimizer: Optimizer) -> Progress | None:
-    """Put everything back as `_save` found it; None, and nothing changed, where the file is not there or damaged."""
-    if not checkpoint.is_file():
-        return None
+    """Put everything back as `_save` found it; None, and nothing changed, where the file is damaged."""
     try:
         whole = torch.load(checkpoint, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, LookupError, ValueError):

@@ -1,4 +1,4 @@
-"""The comparison for audio: a linear support vector machine on standardised features."""
+"""A linear support vector machine: of temporal models, the comparison for audio, and of fusions."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -8,9 +8,6 @@ from jaxtyping import Float, Int
 from scipy.special import softmax
 
 from emotion_pipeline.emotions import EMOTIONS
-
-Split = tuple[Float[np.ndarray, "_ d"], Int[np.ndarray, " _"]]
-"""Features and classes of some clips."""
 
 Folds = list[tuple[Int[np.ndarray, " _"], Int[np.ndarray, " _"]]]
 """Rows that a machine is fitted on, and rows that judge it."""
@@ -55,16 +52,6 @@ def svm_scores(svm: LinearSvm, features: Float[np.ndarray, "n d"]) -> Float[np.n
     return scores
 
 
-def fit_chosen_c(
-    train: Split, val: Split, cs: Sequence[float], seed: int
-) -> tuple[LinearSvm, list[tuple[float, float]]]:
-    """Return the machine of `train` with the C of the best accuracy on `val`, and (C, accuracy) of all tried."""
-    features, labels = map(np.concatenate, zip(train, val, strict=True))
-    own, judge = np.split(np.arange(len(labels)), [len(train[1])])
-    c, tried = choose_c(features, labels, cs, [(own, judge)], seed)
-    return fit_svm(*train, c, seed), tried
-
-
 def choose_c(
     features: Float[np.ndarray, "n d"], labels: Int[np.ndarray, " n"], cs: Sequence[float], splits: Folds, seed: int
 ) -> tuple[float, list[tuple[float, float]]]:
@@ -73,4 +60,4 @@ def choose_c(
 
     search = GridSearchCV(_svc(1.0, seed), {"C": sorted(cs)}, cv=splits, refit=False).fit(features, labels)
     tried = list(zip(sorted(map(float, cs)), search.cv_results_["mean_test_score"].tolist(), strict=True))
-    return max(tried, key=lambda pair: (pair[1], -pair[0]))[0], tried
+    return float(search.best_params_["C"]), tried

@@ -1,1 +1,1 @@
-"""Published weights: what they are, where they come from, how they are fetched and read."""
+"""Published weights: what they are (`PublishedFile`), how they are fetched (`get`) and checked (`check`)."""

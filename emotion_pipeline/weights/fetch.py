@@ -28,7 +28,8 @@ Require = Callable[[str, Path], None]
 def files_of(choice: str) -> list[Path]:
     """Return every file that a detector or predictor reads; a published one that is not here is fetched.
 
-    Raises UserError for a missing package before anything is fetched, and as `published_file`.
+    Raises UserError for a missing package before anything is fetched; for a wrong file, which is left as it is; and for
+    one that cannot be fetched.
     """
     if choice == "centerface":
         return [CENTERFACE]
@@ -40,24 +41,16 @@ def files_of(choice: str) -> list[Path]:
         if importlib.util.find_spec(package) is None:
             install = f"pip install -c requirements.txt {package}"
             raise UserError(f"{key}: {choice} needs the package {package}, which is not installed: {install}")
-    return [published_file(name) for name in records]
-
-
-def published_file(name: str) -> Path:
-    """Return where a file of `PUBLISHED` is; one that is not there is fetched.
-
-    Raises UserError for a wrong file, and where it cannot be fetched; nothing is changed then.
-    """
-    path = place_of(name)
-    if path.is_file():
-        check(name, path)
-    else:
-        _fetch(name)
-    return path
+    for name in records:
+        if place_of(name).is_file():
+            check(name, place_of(name))
+        else:
+            _fetch(name)
+    return [place_of(name) for name in records]
 
 
 def get(name: str, require: Require | None = None) -> None:
-    """Fetch a file of `PUBLISHED` unless it is here and right; log what is here then. Raises as `published_file`."""
+    """Fetch a file of `PUBLISHED` unless it is here and right; log what is here then. Raises as `files_of`."""
     if name not in PUBLISHED:
         raise UserError(f"{name}: no published file of this name is known; there are {', '.join(PUBLISHED)}")
     right, state = _state(name, place_of(name), require)

@@ -51,9 +51,18 @@ def read_mmaction2(path: Path) -> dict[str, Tensor]:
 def read_keras(path: Path) -> dict[str, Tensor]:
     """Return Keras weights whose layers have our names (keras-vggface), or are known by their order alone (deepface).
 
-    Raises UserError naming file and layer.
+    Their order is that of the names which Keras wrote into attributes. Raises UserError naming file and layer.
     """
-    layers = _keras_layers(path)
+    try:
+        with h5py.File(path, "r") as file:
+            root = file if "layer_names" in file.attrs else inside(file, "model_weights")
+            groups = {name: inside(root, name) for name in _names(root, "layer_names")}
+            arrays = {k: [_array(g, name) for name in _names(g, "weight_names")] for k, g in groups.items()}
+    except (OSError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise UserError(f"{path}: not a Keras file of weights ({error}); download it again") from error
+    except LookupError as error:
+        raise UserError(f"{path}: {error}; download it again") from error
+    layers = {name: found for name, found in arrays.items() if found}
     if layers.keys().isdisjoint(VGG_LAYERS):
         if len(layers) != len(VGG_LAYERS):
             raise UserError(
@@ -64,21 +73,7 @@ def read_keras(path: Path) -> dict[str, Tensor]:
     return _in_our_shapes(path, layers)
 
 
-READERS = {"torch": read_torch, "mmaction2": read_mmaction2, "keras": read_keras}  # by `registry.Layout`
-
-
-def _keras_layers(path: Path) -> dict[str, list[np.ndarray]]:
-    """Return the arrays of every layer that has some, in the order that Keras wrote into attributes."""
-    try:
-        with h5py.File(path, "r") as file:
-            root = file if "layer_names" in file.attrs else inside(file, "model_weights")
-            groups = {name: inside(root, name) for name in _names(root, "layer_names")}
-            arrays = {k: [_array(g, name) for name in _names(g, "weight_names")] for k, g in groups.items()}
-    except (OSError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        raise UserError(f"{path}: not a Keras file of weights ({error}); download it again") from error
-    except LookupError as error:
-        raise UserError(f"{path}: {error}; download it again") from error
-    return {name: found for name, found in arrays.items() if found}
+READERS = {"torch": read_torch, "mmaction2": read_mmaction2, "keras": read_keras}  # by `PublishedFile.layout`
 
 
 def _names(group: h5py.Group, attribute: str) -> list[str]:
@@ -102,20 +97,13 @@ def _in_our_shapes(path: Path, layers: Mapping[str, list[np.ndarray]]) -> dict[s
         if len(shapes) != 2 or len(shapes[0]) not in (2, 4):
             raise UserError(f"{path}: layer {name}: expected a kernel of 2 or 4 dimensions and a bias, found {shapes}")
         kernel, bias = map(torch.from_numpy, arrays)
-        if name == "fc6" and kernel.ndim == 2:
-            kernel = _unflattened(path, kernel, channels)
+        if name == "fc6" and kernel.ndim == 2:  # Keras flattens a map (h, w, in) with its channels last
+            side = isqrt(len(kernel) // max(channels, 1))
+            if side * side * channels != len(kernel):
+                wrong = f"expected a square map of {channels} channels, found {len(kernel)} inputs"
+                raise UserError(f"{path}: layer fc6: {wrong}; this is not a whole VGG-Face")
+            kernel = kernel.reshape(side, side, channels, -1)
         channels = kernel.shape[-1]
         kernel = kernel.permute(3, 2, 0, 1) if kernel.ndim == 4 else kernel.t()
         tensors |= {f"{name}.weight": kernel.flatten(1) if name.startswith("fc") else kernel, f"{name}.bias": bias}
     return tensors
-
-
-def _unflattened(path: Path, kernel: Tensor, channels: int) -> Tensor:
-    """Return (h * w * in, out) as (h, w, in, out): Keras flattens a map with its channels last."""
-    side = isqrt(len(kernel) // max(channels, 1))
-    if side * side * channels != len(kernel):
-        raise UserError(
-            f"{path}: layer fc6: expected a square map of {channels} channels, found {len(kernel)} inputs;"
-            " this is not a whole VGG-Face"
-        )
-    return kernel.reshape(side, side, channels, -1)

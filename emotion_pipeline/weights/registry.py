@@ -5,7 +5,6 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-Layout = Literal["torch", "mmaction2", "keras"]  # of a file of network weights; `readers.READERS` has their readers
 FOLDER = Path("data/weights")  # one folder in it for each network, and one for faces
 
 
@@ -22,17 +21,8 @@ class Preprocessing:
 
 
 @dataclass(frozen=True)
-class Network:
-    """What a file of network weights holds, and the input with which it is used."""
-
-    name: Literal["vgg_face", "c3d"]
-    layout: Layout
-    preprocessing: Preprocessing
-
-
-@dataclass(frozen=True)
 class PublishedFile:
-    """One file: where it is published, under which licence, and what reads it."""
+    """One file: where it is published, under which licence, what reads it; of network weights also what they are."""
 
     address: str
     licence: str
@@ -41,7 +31,9 @@ class PublishedFile:
     sha256: str = ""  # in full, or its first digits; empty where none is published
     package: str = ""  # which must be installed besides
     tried: bool = False  # whether anybody has run the pipeline with this file
-    network: Network | None = None
+    network: Literal["vgg_face", "c3d"] | None = None
+    layout: Literal["torch", "mmaction2", "keras"] = "torch"  # of a network's file: `readers.READERS`
+    preprocessing: Preprocessing | None = None  # of a network's file: the input with which it is used
 
 
 VGG_FACE_MEAN = (129.1863, 104.7624, 93.5940)  # of red, green and blue
@@ -52,41 +44,40 @@ OXFORD = "non-commercial research (Oxford VGG; Parkhi et al. 2015)"
 SPORTS_1M = "CC BY-NC 3.0 (Tran et al. 2015, Sports-1M)"
 FACE_ALIGNMENT = "BSD 3-Clause (face-alignment; the training images belong to others)"
 PYTHON_FAN = "https://www.adrianbulat.com/downloads/python-fan"
-OPENCV_ZOO = "https://github.com/opencv/opencv_zoo/raw/main/models"
 BLAZEFACE = "https://github.com/hollance/BlazeFace-PyTorch/blob/master"
 
-vgg = partial(PublishedFile, licence=OXFORD, key="finetune_vgg.weights")
-c3d = partial(PublishedFile, licence=SPORTS_1M, key="finetune_c3d.weighted.weights")
+vgg = partial(
+    PublishedFile, licence=OXFORD, key="finetune_vgg.weights", network="vgg_face", preprocessing=VGG_FACE_INPUT
+)
+c3d = partial(
+    PublishedFile, licence=SPORTS_1M, key="finetune_c3d.weighted.weights", network="c3d", preprocessing=C3D_INPUT
+)
 detector = partial(PublishedFile, key="detect.detector")
 
 PUBLISHED = {
-    "vgg_face_dag.pth": vgg(
-        "http://www.robots.ox.ac.uk/~albanie/models/pytorch-mcn/vgg_face_dag.pth",
-        network=Network("vgg_face", "torch", VGG_FACE_INPUT),
-    ),
+    "vgg_face_dag.pth": vgg("http://www.robots.ox.ac.uk/~albanie/models/pytorch-mcn/vgg_face_dag.pth"),
     "rcmalli_vggface_tf_vgg16.h5": vgg(
         "https://github.com/rcmalli/keras-vggface/releases/download/v2.0/rcmalli_vggface_tf_vgg16.h5",
-        network=Network("vgg_face", "keras", Preprocessing(224, "BGR", VGG_FACE_MEAN[::-1], 1.0)),
+        layout="keras",
+        preprocessing=Preprocessing(224, "BGR", VGG_FACE_MEAN[::-1], 1.0),
     ),
     # Disputed (deepface issues 131, 944, 1300): deepface itself feeds BGR in [0, 1] and subtracts nothing. Its author
     # describes how he converted MatConvNet's file (sefiks.com, 2019/07/15), which expects RGB 0-255 less the mean: so
     # here. Settled by comparing conv1_1 with that of vgg_face_dag.pth: equal, or with the input channels reversed.
     "vgg_face_weights.h5": vgg(
-        "https://github.com/serengil/deepface_models/releases/download/v1.0/vgg_face_weights.h5",
-        network=Network("vgg_face", "keras", VGG_FACE_INPUT),
+        "https://github.com/serengil/deepface_models/releases/download/v1.0/vgg_face_weights.h5", layout="keras"
     ),
-    "c3d.pickle": c3d(
-        "http://imagelab.ing.unimore.it/files/c3d_pytorch/c3d.pickle", network=Network("c3d", "torch", C3D_INPUT)
-    ),
+    "c3d.pickle": c3d("http://imagelab.ing.unimore.it/files/c3d_pytorch/c3d.pickle"),
     # As mmaction2 fine-tunes from it, which is not how C3D was trained: RGB, another mean, and pool5 padded on both
     # sides. Its windows over the 7 x 7 map begin at -1, 1, 3, 5, not at 0, 2, 4, 6: fc6 sees another grid of 4 x 4.
     "c3d_sports1m_pretrain_20201016-dcc47ddc.pth": c3d(
         "https://download.openmmlab.com/mmaction/recognition/c3d/c3d_sports1m_pretrain_20201016-dcc47ddc.pth",
         sha256="dcc47ddc",
-        network=Network("c3d", "mmaction2", Preprocessing(112, "RGB", (104.0, 117.0, 128.0), 1.0, pool5="both_sides")),
+        layout="mmaction2",
+        preprocessing=Preprocessing(112, "RGB", (104.0, 117.0, 128.0), 1.0, pool5="both_sides"),
     ),
     "face_detection_yunet_2023mar.onnx": detector(
-        f"{OPENCV_ZOO}/face_detection_yunet/face_detection_yunet_2023mar.onnx",
+        "https://github.com/opencv/opencv_zoo/raw/main/models/face_detection_yunet/face_detection_yunet_2023mar.onnx",
         "MIT (OpenCV zoo; Wu et al. 2023)",
         values=("yunet", "fa_yunet"),
         sha256="8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4",
@@ -127,5 +118,4 @@ PUBLISHED = {
 
 def place_of(name: str) -> Path:
     """Return where a file of `PUBLISHED` lies."""
-    network = PUBLISHED[name].network
-    return FOLDER / (network.name if network else "faces") / name
+    return FOLDER / (PUBLISHED[name].network or "faces") / name

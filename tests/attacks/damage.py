@@ -14,13 +14,11 @@ from unittest.mock import patch
 import numpy as np
 
 from emotion_pipeline.data.artifact import Artifact, read_array
-from emotion_pipeline.data.failures import write_failures
-from emotion_pipeline.data.manifest import Clip, write_manifest
+from emotion_pipeline.data.manifest import Clip, write_failures, write_manifest
 from emotion_pipeline.errors import UserError
 from emotion_pipeline.params import Section, load_params
-from emotion_pipeline.run.clipwork import ClipWork
 from emotion_pipeline.run.disk import store_folder
-from emotion_pipeline.run.perclip import run_per_clip
+from emotion_pipeline.run.perclip import ClipWork, run_per_clip
 from emotion_pipeline.run.store import made_once, result_path
 from tests.attacks.chain import short_chain
 from tests.attacks.tally import Tally

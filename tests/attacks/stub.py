@@ -10,15 +10,13 @@ import numpy as np
 import yaml
 
 from emotion_pipeline.data.artifact import Artifact, atomic
-from emotion_pipeline.data.failures import write_failures
-from emotion_pipeline.data.manifest import Clip, write_manifest
+from emotion_pipeline.data.manifest import Clip, write_failures, write_manifest
 from emotion_pipeline.data.tables import write_rows
-from emotion_pipeline.params import RuntimeParams, TrackParams
+from emotion_pipeline.params import Params, TrackParams
 from emotion_pipeline.run import disk
-from emotion_pipeline.run.clipwork import ClipWork
 from emotion_pipeline.run.fingerprint import digest
 from emotion_pipeline.run.keys import note_outputs
-from emotion_pipeline.run.perclip import run_per_clip
+from emotion_pipeline.run.perclip import ClipWork, run_per_clip
 from emotion_pipeline.run.stage import run_stage
 from emotion_pipeline.run.store import made_once
 from tests.clone import Clone
@@ -36,13 +34,13 @@ def noise(files: Sequence[Path], params: TrackParams) -> Artifact:
     return Artifact({"value": np.frombuffer(data, np.uint8)})
 
 
-def clips(ingest: Path, raw: Path, out: Path, params: TrackParams, runtime: RuntimeParams) -> None:
+def clips(ingest: Path, raw: Path, out: Path, params: Params) -> None:
     """A per-clip stage."""
-    compute = partial(noise, params=params)
-    run_per_clip(ClipWork(compute, ingest, lambda clip: [raw / clip.path], out, params, runtime))
+    compute = partial(noise, params=params.track)
+    run_per_clip(ClipWork(compute, ingest, lambda clip: [raw / clip.path], out, params.track, params.runtime))
 
 
-def network(made: Path, model: Path, out: Path, params: TrackParams, runtime: RuntimeParams) -> None:
+def network(made: Path, model: Path, out: Path, params: Params) -> None:
     """A training: three epochs, each with a checkpoint."""
     data = np.random.default_rng(1).bytes(NETWORK_MEBIBYTES * 2**20)
 
@@ -53,7 +51,7 @@ def network(made: Path, model: Path, out: Path, params: TrackParams, runtime: Ru
                 temporary.write_bytes(data)
         file.write_bytes(data)
 
-    key = digest([sorted(path.name for path in made.iterdir()), params.model_dump(mode="json")])
+    key = digest([sorted(path.name for path in made.iterdir()), params.track.model_dump(mode="json")])
     made_once(key, model, make, out)
     write_rows(out / "history.csv", [("epoch",), (1,), (2,), (3,)])
     note_outputs([out, model], __name__, {model: key})
@@ -64,7 +62,7 @@ def main() -> None:
     disk.SPARE_BYTES = SPARE_MEBIBYTES * 2**20
     name, *paths = sys.argv[1:]
     stage, outs = {"clips": (clips, 1), "network": (network, 2)}[name]
-    run_stage(stage, *paths, section=lambda params: params.track, outs=outs)
+    run_stage(stage, *paths, outs=outs)
 
 
 CODE = "from tests.attacks.stub import main; main()"

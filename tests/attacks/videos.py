@@ -18,8 +18,7 @@ import h5py
 import numpy as np
 import yaml
 
-from emotion_pipeline.data.failures import read_failures
-from emotion_pipeline.data.manifest import read_manifest
+from emotion_pipeline.data.manifest import read_failures, read_manifest
 from emotion_pipeline.data.media import frames
 from tests.attacks import spoilt, trickery
 from tests.attacks.clips import write_good

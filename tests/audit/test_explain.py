@@ -7,8 +7,8 @@ import pytest
 import yaml
 
 from emotion_pipeline.audit.explain import as_text, explain
-from emotion_pipeline.audit.failures import list_failures
-from emotion_pipeline.data.failures import write_failures
+from emotion_pipeline.audit.status import list_failures
+from emotion_pipeline.data.manifest import write_failures
 from emotion_pipeline.errors import ClipError, UserError
 
 

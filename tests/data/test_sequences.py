@@ -31,17 +31,18 @@ def folder(tmp_path: Path) -> Path:
 
 def test_joined_by_clip_id_in_sorted_order(folder):
     sequences = load_sequences(folder, ["c", "b", "a"])
-    assert sequences.clip_ids == ("a", "b", "c")
-    assert [int(a[0, 0]) for a in sequences.arrays] == [1, 2, 0]
-    np.testing.assert_array_equal(sequences.lengths, [2, 3, 1])
+    assert [(clip_id, len(a), int(a[0, 0])) for clip_id, a in sequences.items()] == [
+        ("a", 2, 1),
+        ("b", 3, 2),
+        ("c", 1, 0),
+    ]
 
 
 def test_absent_and_failed_clips_have_length_0(folder):
     write(folder, "d", np.zeros((0, 4)))
     (folder / "failures.csv").write_text("clip_id,reason,detail\ne,unreadable,no video\n")
     sequences = load_sequences(folder, ["d", "e", "a"])
-    np.testing.assert_array_equal(sequences.lengths, [2, 0, 0])
-    assert sequences.arrays[2].shape == (0, 4)
+    assert {clip_id: array.shape for clip_id, array in sequences.items()} == {"a": (2, 4), "d": (0, 4), "e": (0, 4)}
 
 
 def test_missing_file_is_named_with_the_stage_to_run(folder):
@@ -73,8 +74,8 @@ def test_another_width_names_the_clip(folder):
 def test_long_sequences_keep_their_central_part(folder):
     write(folder, "long", np.arange(10)[:, None] * np.ones(4))
     sequences = load_sequences(folder, ["a", "long"], max_length=4)
-    np.testing.assert_array_equal(sequences.arrays[1][:, 0], [3, 4, 5, 6])
-    assert len(sequences.arrays[0]) == 2
+    np.testing.assert_array_equal(sequences["long"][:, 0], [3, 4, 5, 6])
+    assert len(sequences["a"]) == 2
 
 
 def test_overlaps(tmp_path):

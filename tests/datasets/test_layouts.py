@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from emotion_pipeline.data.failures import read_failures
-from emotion_pipeline.data.manifest import Clip, class_table, labels_of, read_manifest
+from emotion_pipeline.data.manifest import Clip, class_table, labels_of, read_failures, read_manifest
 from emotion_pipeline.datasets import ingest as module
 from emotion_pipeline.datasets.ingest import ingest
 from emotion_pipeline.datasets.layouts import LAYOUTS

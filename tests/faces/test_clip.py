@@ -11,9 +11,9 @@ from skimage.data import astronaut
 from emotion_pipeline.data.artifact import Artifact, read_attributes, write_artifact
 from emotion_pipeline.errors import ClipError, UserError
 from emotion_pipeline.faces.crops import read_faces
-from emotion_pipeline.faces.cuts import shots
 from emotion_pipeline.faces.detect import detect_clip
 from emotion_pipeline.faces.landmarks import align_clip
+from emotion_pipeline.faces.link import shots
 from emotion_pipeline.faces.track import track_clip
 from emotion_pipeline.params import Params
 from emotion_pipeline.weights.fetch import CENTERFACE, files_of

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from emotion_pipeline.faces.cuts import shots
+from emotion_pipeline.faces.link import shots
 from emotion_pipeline.params import Params
 
 TALL, WIDE = 96, 128

@@ -20,7 +20,7 @@ def landmarks(picture: Frame, box: np.ndarray) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def box() -> np.ndarray:
-    return hog_boxes(PICTURE)[0, :4].astype(float)
+    return hog_boxes(cv2.cvtColor(PICTURE, cv2.COLOR_RGB2GRAY))[0, :4].astype(float)
 
 
 @pytest.fixture(scope="module")

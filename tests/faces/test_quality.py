@@ -6,9 +6,9 @@ import pytest
 
 from emotion_pipeline.data.artifact import Artifact, write_artifact
 from emotion_pipeline.data.media import frames, probe, timed_frames, timed_sound
-from emotion_pipeline.faces.crops import encode_raw
+from emotion_pipeline.faces.crops import encode_raw, evenly_spaced
 from emotion_pipeline.faces.overlay import COLOURS, FOOT, colour_of, draw_box, write_overlay
-from emotion_pipeline.faces.quality import CAPTION, CELL, contact_sheet, evenly_spaced, jitter, measures, quality_clip
+from emotion_pipeline.faces.quality import CAPTION, CELL, contact_sheet, jitter, measures, quality_clip
 from tests.conftest import write_late
 
 SMALL = np.array([10.0, 20, 40, 60, 0.9])

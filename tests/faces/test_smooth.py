@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from emotion_pipeline.faces.smooth import fill_gaps, smooth
+from emotion_pipeline.faces.track import fill_gaps, smooth
 
 WITH_GAPS = np.array([3, 4, 5, 9, 10, 11, 12, 13, 18, 19, 40], np.int32)
 

@@ -4,10 +4,17 @@ import cv2
 import numpy as np
 import pytest
 
-from emotion_pipeline.faces.crops import ENCODINGS
+from emotion_pipeline.faces.crops import (
+    BORDERS,
+    ENCODINGS,
+    MEAN_SHAPE,
+    STEADY,
+    level_similarity,
+    mean_shape_in_crop,
+    warp_face,
+)
 from emotion_pipeline.faces.detect import DETECTORS
 from emotion_pipeline.faces.landmarks import PREDICTORS
-from emotion_pipeline.faces.warp import BORDERS, MEAN_SHAPE, STEADY, level_similarity, mean_shape_in_crop, warp_face
 from emotion_pipeline.params import AlignParams, DetectParams, TrackParams
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from emotion_pipeline.data.artifact import read_array, read_attributes
-from emotion_pipeline.data.failures import read_failures
+from emotion_pipeline.data.manifest import read_failures
 from emotion_pipeline.datasets.ingest import ingest
 from emotion_pipeline.faces.frames import box_centres, box_sides
 from emotion_pipeline.faces.quality import jitter
@@ -44,11 +44,12 @@ def data(tmp_path_factory: pytest.TempPathFactory, params: Params) -> Path:
         folders = [Path("data") / name for name in ("ingest", "detect", "align", "track")]
         layout = params.ingest.model_copy(update={"dataset": "csv", "root": "raw", "min_clips": 10})
         runtime = params.runtime.model_copy(update={"max_failed": 0.0})
+        strict = params.model_copy(update={"runtime": runtime})
         ingest(raw, folders[0], layout, runtime)
-        run_per_clip(detect.work(folders[0], raw, folders[1], params, runtime))
-        run_per_clip(align.work(folders[0], raw, *folders[1:3], params, runtime))
+        run_per_clip(detect.work(folders[0], raw, folders[1], strict))
+        run_per_clip(align.work(folders[0], raw, *folders[1:3], strict))
         overrides = Path("data/overrides.csv")
-        run_per_clip(track.work(folders[0], raw, *folders[1:3], overrides, folders[3], params, runtime))
+        run_per_clip(track.work(folders[0], raw, *folders[1:3], overrides, folders[3], strict))
     return place / "data"
 
 
@@ -94,12 +95,12 @@ def test_a_tie_goes_to_the_larger_face_and_a_person_may_overrule_that(data, para
     overrides, out = data / "overrides.csv", Path("data/track")
     folders = Path("data/ingest"), Path("raw"), Path("data/detect"), Path("data/align")
     overrides.write_text("clip_id,track\nbird,0\n")
-    run_per_clip(track.work(*folders, overrides, out, params, params.runtime))
+    run_per_clip(track.work(*folders, overrides, out, params))
     assert caplog.messages[-1] == "track: 10 clips: 1 computed, 9 reused, 0 failed"
     assert read_attributes(path)["chosen_because"] == "override"
     assert (read_array(path, "boxes")[:, 2] < 400).all()
     overrides.write_text("clip_id,track\n")
-    run_per_clip(track.work(*folders, overrides, out, params, params.runtime))
+    run_per_clip(track.work(*folders, overrides, out, params))
     assert caplog.messages[-1] == "track: 10 clips: 0 computed, 10 reused, 0 failed"
 
 

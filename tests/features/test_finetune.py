@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from emotion_pipeline.data.models import read_model
 from emotion_pipeline.errors import UserError
 from emotion_pipeline.faces.crops import read_faces
 from emotion_pipeline.features import finetune
@@ -20,8 +21,8 @@ from emotion_pipeline.features.finetune import (
     window_weights,
 )
 from emotion_pipeline.features.stills import hold_out, read_stills
-from emotion_pipeline.features.weights import network_notes, save_network
-from emotion_pipeline.features.windows import WINDOWS, frame_counts, temperature_of, window_batches
+from emotion_pipeline.features.weights import save_network
+from emotion_pipeline.features.windows import WINDOWS, Window, frame_counts, temperature_of, window_batches
 from emotion_pipeline.params import FinetuneC3dParams
 from emotion_pipeline.training.loop import history_rows
 from tests.features.conftest import face_of
@@ -54,7 +55,7 @@ def tracks_in(folder, make_track, labels, frames=20) -> dict[Path, int]:
 
 
 def test_vgg_learns_from_nothing(vgg_params, runtime, parts):
-    three = [part.part(np.flatnonzero(part.labels < 3)) for part in parts]
+    three = [[still for still in part if still.label < 3] for part in parts]
     network, history = finetune_vgg(*three, vgg_params, runtime)
     assert history[-1].train_loss < 0.3 * history[0].train_loss
     assert max(row.val_accuracy for row in history) == 1
@@ -68,7 +69,7 @@ def test_two_fine_tunings_give_equal_bytes(vgg_params, runtime, parts, tmp_path)
         save_network(tmp_path / name, network, {"history": history_rows(history)})
     a, b, c = ((tmp_path / name).read_bytes() for name in "abc")
     assert a == b != c
-    header, *rows = network_notes(tmp_path / "a")["history"]
+    header, *rows = read_model(tmp_path / "a")[1]["notes"]["history"]
     assert header == ["epoch", "train_loss", "val_loss", "val_accuracy"]
     assert [row[0] for row in rows] == [1]
 
@@ -148,11 +149,11 @@ def test_accuracy_is_counted_per_part_and_class(vgg_params, runtime, parts):
     network = starting_vgg(vgg_params, None)
     torch.nn.init.zeros_(network.fc8.weight)
     torch.nn.init.constant_(network.fc8.bias[3:4], 1.0)  # every picture is called happy
-    header, first, second = accuracy_rows(network, {"val": parts[1], "a": parts[0].part(np.arange(12))}, runtime)
+    header, first, second = accuracy_rows(network, {"val": parts[1], "a": parts[0][:12]}, runtime)
     assert header == ("part", "n", "accuracy", "uar", *finetune.EMOTIONS)
     assert second == ("val", 7, pytest.approx(1 / 7), pytest.approx(1 / 7), 0, 0, 0, 1, 0, 0, 0)
     assert first[:2] == ("a", 12)
-    assert first[2] == np.mean(parts[0].labels[:12] == 3)
+    assert first[2] == np.mean([still.label == 3 for still in parts[0][:12]])
 
 
 @pytest.mark.parametrize("pixels", [32, 96])
@@ -217,23 +218,23 @@ def test_choices_are_those_of_the_parameter():
 
 
 def test_every_window_comes_once_with_its_weight_and_mirrored_half_of_the_time():
-    frames = {Path(f"{i}"): 40 for i in range(30)}
-    faces = {path: np.full((40, 2, 2, 3), 0, np.uint8) for path in frames}
-    for i, path in enumerate(frames):
-        faces[path][:, :, 0] = i + 1  # the left column tells the clip
-        faces[path][:, 0, :, 2] = np.arange(40)[:, None]  # the top row's blue tells the frame
-    starts = {path: np.array([0, 8, 24]) for path in frames}
-    weights = {path: np.array([1.0, 2.0, 3.0]) + 10 * i for i, path in enumerate(frames)}
+    faces = {Path(f"{i}"): np.full((40, 2, 2, 3), 0, np.uint8) for i in range(30)}
+    for i, pictures in enumerate(faces.values()):
+        pictures[:, :, 0] = i + 1  # the left column tells the clip
+        pictures[:, 0, :, 2] = np.arange(40)[:, None]  # the top row's blue tells the frame
+    weights = np.array([1.0, 2.0, 3.0]) + 10 * np.arange(30)[:, None]
+    frames = window_frames(40, np.array([0, 8, 24]))
+    clips = [[Window(path, i, f, w) for f, w in zip(frames, weights[i], strict=True)] for i, path in enumerate(faces)]
     seen, turned, order = [], 0, []
-    for batch, paths, weight in window_batches(frames, starts, weights, faces.__getitem__, 7, True, RNG(0)):
-        for window, path, w in zip(batch, paths, weight, strict=True):
+    for batch, labels, weight in window_batches(clips, faces.__getitem__, 7, True, RNG(0)):
+        for window, label, w in zip(batch, labels, weight, strict=True):
             turned += int(window[0, 1, 0, 0] == 0)
-            assert window[0, 1, :, 0].max() == int(path.name) + 1
+            assert window[0, 1, :, 0].max() == label + 1
             assert np.ptp(np.diff(window[:, 0, 0, 2].astype(int))) == 0
-            assert w == weights[path][[0, 8, 24].index(window[0, 0, 0, 2])]
-            order.append(int(path.name))
-            seen.append((path, w))
-    assert sorted(seen) == sorted((p, w) for p in frames for w in weights[p])
+            assert w == weights[label][[0, 8, 24].index(window[0, 0, 0, 2])]
+            order.append(label)
+            seen.append(w)
+    assert sorted(seen) == sorted(weights.ravel())
     assert 30 < turned < 60
     assert order != sorted(order)
 

@@ -172,7 +172,5 @@ def test_the_files_behind_a_set_are_part_of_a_clips_key(params, tmp_path):
     own.touch()
     assert configuration_files(str(own)) == [own]
     assert configuration_files("IS10") == []
-    used = work(Path("ingest"), Path("videos"), Path("out"), params, params.runtime).inputs(
-        Clip("a", "a.mp4", "", "", "")
-    )
+    used = work(Path("ingest"), Path("videos"), Path("out"), params).inputs(Clip("a", "a.mp4", "", "", ""))
     assert list(used) == [Path("videos/a.mp4"), *configuration_files("emobase2010")]

@@ -17,9 +17,8 @@ from emotion_pipeline.weights.readers import VGG_LAYERS
 from emotion_pipeline.weights.registry import PUBLISHED
 
 W = 0.03
-NETWORKS = {name: record.network for name, record in PUBLISHED.items() if record.network}
-DAG, KERAS, DEEPFACE = (name for name, network in NETWORKS.items() if network.name == "vgg_face")
-PICKLE, MMACTION = (name for name, network in NETWORKS.items() if network.name == "c3d")
+DAG, KERAS, DEEPFACE = (name for name, record in PUBLISHED.items() if record.network == "vgg_face")
+PICKLE, MMACTION = (name for name, record in PUBLISHED.items() if record.network == "c3d")
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +114,7 @@ def test_every_layout_of_vgg_face_is_the_same_network(file, write, vgg, tmp_path
     expected = vgg(faces)[0]
     assert expected.std() > 0.01
     torch.testing.assert_close(network(faces)[0], expected, rtol=1e-5, atol=1e-5)
-    assert network.preprocessing == NETWORKS[file].preprocessing
+    assert network.preprocessing == PUBLISHED[file].preprocessing
     assert read_published(tmp_path / file, "vgg_face")[1].keys() == vgg.state_dict().keys()
 
 
@@ -151,7 +150,7 @@ def test_mmaction2s_file_is_the_same_network_but_for_its_last_pooling(wrap, c3d,
     assert not torch.allclose(at_the_end, expected, rtol=1e-2, atol=1e-2)
     assert network(windows)[1].shape == (1, 7)
     again = of_ours(tmp_path / "a.safetensors", network)
-    assert again.preprocessing == NETWORKS[MMACTION].preprocessing
+    assert again.preprocessing == PUBLISHED[MMACTION].preprocessing
     torch.testing.assert_close(again(windows), network(windows), rtol=0, atol=0)
 
 
@@ -165,7 +164,7 @@ def test_a_file_of_ours_from_before_the_choice_of_pooling_pads_at_the_end(c3d, t
 def test_orders_means_and_pooling_are_those_of_the_publishers():
     told = {
         name: (how.pixels, how.order, how.mean, how.scale, how.pool5)
-        for name, how in ((name, network.preprocessing) for name, network in NETWORKS.items())
+        for name, how in ((name, record.preprocessing) for name, record in PUBLISHED.items() if record.network)
     }
     rgb = (129.1863, 104.7624, 93.5940)
     assert told == {

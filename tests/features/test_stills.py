@@ -9,7 +9,7 @@ from emotion_pipeline.emotions import EMOTIONS
 from emotion_pipeline.errors import UserError
 from emotion_pipeline.faces.dlib_models import dlib_68, hog_boxes
 from emotion_pipeline.features.stills import (
-    Stills,
+    Still,
     _decode,
     aligned,
     batches,
@@ -24,13 +24,17 @@ RNG = np.random.default_rng
 BOTH = ("Training", "PublicTest")
 
 
+def labels_of(stills):
+    return [still.label for still in stills]
+
+
 def test_stills_are_read_from_the_named_parts_with_their_classes(stills_folder):
-    assert np.bincount(read_stills(stills_folder, ["PublicTest"]).labels).tolist() == [1] * 7
-    assert len(read_stills(stills_folder, ["PrivateTest"]).labels) == 0
+    assert np.bincount(labels_of(read_stills(stills_folder, ["PublicTest"]))).tolist() == [1] * 7
+    assert read_stills(stills_folder, ["PrivateTest"]) == []
     stills = read_stills(stills_folder, BOTH)
-    assert np.bincount(stills.labels).tolist() == [8] * 7
-    for name, label in zip(stills.names, stills.labels, strict=True):
-        assert Path(name).parent.name.lower() == EMOTIONS[label]
+    assert np.bincount(labels_of(stills)).tolist() == [8] * 7
+    for still in stills:
+        assert Path(still.name).parent.name.lower() == EMOTIONS[still.label]
 
 
 def test_stills_are_aligned_where_a_face_is_found_and_kept_where_none_is():
@@ -39,16 +43,16 @@ def test_stills_are_aligned_where_a_face_is_found_and_kept_where_none_is():
     tilt = cv2.getRotationMatrix2D((23.5, 23.5), 12, 1)
     tilted = cv2.warpAffine(face, tilt, (48, 48), borderMode=cv2.BORDER_REPLICATE)
     ramp = np.repeat(np.arange(48, dtype=np.uint8)[:, None] * 5, 48, 1)[..., None].repeat(3, 2)
-    encoded = tuple(cv2.imencode(".png", p[..., ::-1])[1].tobytes() for p in (tilted, ramp))
-    found, count = aligned(Stills(("face", "ramp"), encoded, np.array([0, 1])), margin=0.15)
+    stills = [Still(str(i), cv2.imencode(".png", p[..., ::-1])[1].tobytes(), i) for i, p in enumerate((tilted, ramp))]
+    found, count = aligned(stills, margin=0.15)
     assert count == 1
-    level = _decode(found, 0)
-    boxes = hog_boxes(level)
+    level = _decode(found[0])
+    boxes = hog_boxes(cv2.cvtColor(level, cv2.COLOR_RGB2GRAY))
     (points,) = next(dlib_68([(level, boxes[:1])], *files_of("dlib_68")))
     across = points[42:48].mean(0) - points[36:42].mean(0)
     assert abs(np.degrees(np.arctan2(across[1], across[0]))) < 3
     np.testing.assert_allclose(
-        _decode(found, 1).astype(float), cv2.resize(ramp, (224, 224), interpolation=cv2.INTER_CUBIC), atol=4
+        _decode(found[1]).astype(float), cv2.resize(ramp, (224, 224), interpolation=cv2.INTER_CUBIC), atol=4
     )
 
 
@@ -70,11 +74,11 @@ def test_the_original_csv_gives_the_same_as_the_folders(stills_folder, tmp_path)
     rows.append("3," + " ".join(["255"] * 2304) + ",Training")
     table = fer2013_csv(tmp_path / "fer2013.csv", rows)
     of_csv, of_folder = read_stills(table, ["PublicTest"]), read_stills(tmp_path / "folder", ["PublicTest"])
-    assert of_csv.names[2] == f"{table}, line 4"
+    assert of_csv[2].name == f"{table}, line 4"
     for label in range(7):
-        a, b = of_csv.labels.tolist().index(label), of_folder.labels.tolist().index(label)
-        np.testing.assert_array_equal(_decode(of_csv, a), _decode(of_folder, b))
-    assert _decode(read_stills(table, ["Training"]), 0).min() == 255
+        a, b = (part[labels_of(part).index(label)] for part in (of_csv, of_folder))
+        np.testing.assert_array_equal(_decode(a), _decode(b))
+    assert _decode(read_stills(table, ["Training"])[0]).min() == 255
 
 
 @pytest.mark.parametrize(
@@ -115,9 +119,9 @@ def test_a_file_that_is_no_picture_is_named(tmp_path):
 def test_the_held_out_part_has_its_share_of_every_class_and_shares_no_picture(stills_folder):
     stills = read_stills(stills_folder, BOTH)
     train, held_out = hold_out(stills, 0.2, RNG(1))
-    assert np.bincount(held_out.labels).tolist() == [2] * 7
-    assert sorted(train.names + held_out.names) == sorted(stills.names)
-    assert hold_out(stills, 0.2, RNG(2))[1].names != held_out.names
+    assert np.bincount(labels_of(held_out)).tolist() == [2] * 7
+    assert sorted(train + held_out) == sorted(stills)
+    assert hold_out(stills, 0.2, RNG(2))[1] != held_out
 
 
 def test_unchanged_pictures_come_in_order_as_rgb(tmp_path):
@@ -157,14 +161,14 @@ def test_the_same_generator_gives_the_same_jitter_and_order(vgg_params, stills_f
     first, again, other = (list(batches(stills, 50, 64, vgg_params.jitter, RNG(s))) for s in (1, 1, 2))
     assert all(np.array_equal(a[0], b[0]) and np.array_equal(a[1], b[1]) for a, b in zip(first, again, strict=True))
     assert not np.array_equal(first[0][0], other[0][0])
-    assert sorted(np.concatenate([labels for _, labels in first])) == sorted(stills.labels)
+    assert sorted(np.concatenate([labels for _, labels in first])) == sorted(labels_of(stills))
 
 
 def test_faces_of_clips_are_evenly_spaced_and_carry_the_label_of_their_clip(make_track, noise, tmp_path):
     tracks = {make_track(tmp_path / "a.h5", noise(9)): 4, make_track(tmp_path / "b.h5", noise(0)): 1}
     tracks[make_track(tmp_path / "c.h5", noise(2))] = 6
     stills = stills_of_tracks(tracks, per_clip=3)
-    assert [name.split(", ")[1] for name in stills.names] == ["face 0", "face 4", "face 8", "face 0", "face 1"]
-    assert stills.labels.tolist() == [4, 4, 4, 6, 6]
+    assert [still.name.split(", ")[1] for still in stills] == ["face 0", "face 4", "face 8", "face 0", "face 1"]
+    assert labels_of(stills) == [4, 4, 4, 6, 6]
     [(faces, _)] = batches(stills, 5, 224)
     assert np.abs(faces[1].astype(int) - noise(9)[4]).mean() < 3

@@ -10,9 +10,9 @@ from emotion_pipeline.errors import UserError
 from emotion_pipeline.features.c3d import C3D
 from emotion_pipeline.features.vgg_face import VGGFace
 from emotion_pipeline.features.weights import (
+    fitting,
     halve,
     load_network,
-    load_tensors,
     read_published,
     save_network,
     starting_network,
@@ -47,7 +47,7 @@ def test_a_published_file_gives_its_descriptor_and_a_new_last_layer(build, file,
     x = torch.randn(shape)
     torch.testing.assert_close(network(x)[0], source(x)[0], rtol=0, atol=0)
     assert network(x)[1].shape == (1, 7)
-    assert network.preprocessing == PUBLISHED[file].network.preprocessing
+    assert network.preprocessing == PUBLISHED[file].preprocessing
 
 
 @each_network
@@ -73,15 +73,6 @@ def test_our_file_can_be_a_start_too_with_its_last_layer(build, file, shape, tmp
     assert again.preprocessing.scale == 1.0
 
 
-def test_a_missing_file_says_where_it_is_published(tmp_path):
-    with pytest.raises(
-        UserError, match=r"vgg_face_dag\.pth: no such weights file; `python -m .* downloads it from http://www\.robots"
-    ):
-        starting_network(VGGFace, W, 1.0, tmp_path / "vgg_face_dag.pth")
-    with pytest.raises(UserError, match=r"network\.safetensors: no such weights file; run `dvc repro finetune_c3d`"):
-        load_network(tmp_path / "network.safetensors", C3D)
-
-
 def test_a_file_without_record_names_those_that_are_known(tmp_path):
     with pytest.raises(UserError, match=r"vgg\.pth: weights of vgg_face are read from .*vgg_face_dag\.pth.* or from"):
         read_published(tmp_path / "vgg.pth", "vgg_face")
@@ -101,7 +92,7 @@ def test_a_wrong_shape_names_layer_expected_and_found(tmp_path):
     with torch.device("meta"):
         network = C3D(7)
     with pytest.raises(UserError, match=message):
-        load_tensors(network, read_published(tmp_path / "c3d.pickle", "c3d")[1], tmp_path / "c3d.pickle", skip="fc8")
+        fitting(network, read_published(tmp_path / "c3d.pickle", "c3d")[1], tmp_path / "c3d.pickle", skip="fc8")
 
 
 def test_an_unknown_layer_is_refused(tmp_path):

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from emotion_pipeline.fusion.fit import gamma
-from emotion_pipeline.fusion.moddrop import ModDropFusion, cross_modality_penalty, drop_modalities
+from emotion_pipeline.fusion.networks import ModDropFusion, cross_modality_penalty, drop_modalities
 
 WIDTHS = {"face": 4, "c3d": 3, "audio": 5}
 FACE_ONLY = torch.tensor([[True, False, False]]).expand(6, 3)
@@ -51,7 +51,7 @@ def test_one_modality_has_no_penalty():
 
 
 def test_penalty_refuses_blocks_that_do_not_fit():
-    with pytest.raises(ValueError, match=r"shape \(4, 4\), the blocks sum to 4, 5"):
+    with pytest.raises(RuntimeError, match="expects split_sizes to sum exactly to 4"):
         cross_modality_penalty(torch.zeros(4, 4), [2, 2], [2, 3])
 
 
@@ -61,7 +61,7 @@ def test_gamma_falls_by_its_factor(params):
 
 
 def test_absent_modality_is_never_read():
-    model = ModDropFusion(WIDTHS, hidden=4, drop_probability=0.5, dropout=0.5).eval()
+    model = ModDropFusion(WIDTHS, 4, 0.5, 0.5, blocked=False).eval()
     descriptors, scores = batch()
     expected = model(descriptors, scores, FACE_ONLY)
     spoiled = {n: x if n == "face" else torch.full_like(x, torch.nan) for n, x in descriptors.items()}
@@ -71,7 +71,7 @@ def test_absent_modality_is_never_read():
 
 
 def test_absent_modality_gets_no_gradient_of_nan_in_training():
-    model = ModDropFusion(WIDTHS, hidden=4, drop_probability=0.5, dropout=0.5).train()
+    model = ModDropFusion(WIDTHS, 4, 0.5, 0.5, blocked=False).train()
     descriptors, scores = batch()
     spoiled = {n: x if n == "face" else torch.full_like(x, torch.nan) for n, x in descriptors.items()}
     (model(spoiled, scores, FACE_ONLY).sum() + model.penalty()).backward()
@@ -79,7 +79,7 @@ def test_absent_modality_gets_no_gradient_of_nan_in_training():
 
 
 def test_first_layer_has_n_by_n_blocks():
-    model = ModDropFusion(WIDTHS, hidden=4)
+    model = ModDropFusion(WIDTHS, 4, 0.0, 0.0, blocked=False)
     assert model.first.weight.shape == (12, 12)
     assert model.head.weight.shape == (7, 12)
     with torch.no_grad():
@@ -95,7 +95,7 @@ def test_first_layer_has_n_by_n_blocks():
 
 def test_blocked_weights_off_the_diagonal_stay_zeros_until_they_are_released():
     torch.manual_seed(0)
-    model = ModDropFusion(WIDTHS, hidden=4, blocked=True).train()
+    model = ModDropFusion(WIDTHS, 4, 0.0, 0.0, blocked=True).train()
     off = model.diagonal == 0
     assert off.sum() == 12 * 12 - 4 * 12
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.1, weight_decay=0.1)
@@ -136,7 +136,7 @@ def test_nothing_present_stays_nothing():
 
 
 def test_no_dropping_outside_training():
-    model = ModDropFusion(WIDTHS, hidden=4, drop_probability=0.9, dropout=0.5).eval()
+    model = ModDropFusion(WIDTHS, 4, 0.9, 0.5, blocked=False).eval()
     descriptors, scores = batch()
     everything = torch.ones(6, 3, dtype=torch.bool)
     assert torch.equal(model(descriptors, scores, everything), model(descriptors, scores, everything))

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from emotion_pipeline.fusion.moddrop import ModDropFusion
-from emotion_pipeline.fusion.score_tree import ScoreTree
+from emotion_pipeline.fusion.networks import ModDropFusion, ScoreTree
 from emotion_pipeline.fusion.scores import RULES, choose_svm, choose_weights, svm_inputs, weighted_mean
 from emotion_pipeline.params import FusionParams
 from emotion_pipeline.training.svm import svm_scores
@@ -59,9 +58,9 @@ def machine(name: str, fitted_on: Data) -> Callable[..., np.ndarray]:
 def network(name: str, fitted_on: Data) -> Callable[..., np.ndarray]:
     torch.manual_seed(0)
     if name == "moddrop":
-        model = ModDropFusion(WIDTHS, 4, 7, drop_probability=0.5, dropout=0.5).eval()
+        model = ModDropFusion(WIDTHS, 4, 0.5, 0.5, blocked=False).eval()
     else:
-        model = ScoreTree(WIDTHS, 7, 0.5, 0.5, hidden=6).eval()
+        model = ScoreTree(WIDTHS, 6, 0.5, 0.5).eval()
     with torch.no_grad():
         for values in model.parameters():
             values.mul_(5)  # a tree at random weights hardly depends on what it is given

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from emotion_pipeline.fusion.score_tree import ScoreTree
+from emotion_pipeline.fusion.networks import ScoreTree
 
 WIDTHS = {"face": 4, "c3d": 3, "audio": 5}
 ALL = torch.ones(6, 3, dtype=torch.bool)
@@ -11,7 +11,7 @@ ALL = torch.ones(6, 3, dtype=torch.bool)
 @pytest.fixture(params=[None, 9], ids=["one layer", "hidden"])
 def tree(request) -> ScoreTree:
     torch.manual_seed(1)
-    return ScoreTree(WIDTHS, 7, hidden=request.param).eval()
+    return ScoreTree(WIDTHS, request.param, 0.0, 0.0).eval()
 
 
 @pytest.fixture
@@ -35,17 +35,17 @@ def branches(tree: ScoreTree, descriptors, scores, present=ALL) -> dict[str, Ten
 
 
 def test_widths_of_figure_6():
-    tree = ScoreTree(WIDTHS, 7)
+    tree = ScoreTree(WIDTHS, None, 0.0, 0.0)
     assert [m.weight.shape for m in tree.features.values()] == [(7, 4), (7, 3), (7, 5)]
     assert [m.weight.shape for m in tree.joined.values()] == [(7, 21)] * 3
     assert tree.last.weight.shape == (7, 21)
-    four = ScoreTree({**WIDTHS, "pose": 2}, 7)
+    four = ScoreTree({**WIDTHS, "pose": 2}, None, 0.0, 0.0)
     assert {m.weight.shape for m in four.joined.values()} == {(7, 28)}
     assert four.last.weight.shape == (7, 28)
 
 
 def test_a_hidden_width_puts_a_layer_into_each_classifier():
-    tree = ScoreTree(WIDTHS, 7, hidden=9)
+    tree = ScoreTree(WIDTHS, 9, 0.0, 0.0)
     shapes = [[p.shape for n, p in m.named_parameters() if n.endswith("weight")] for m in tree.features.values()]
     assert shapes == [[(9, 4), (7, 9)], [(9, 3), (7, 9)], [(9, 5), (7, 9)]]
     for module in (*tree.joined.values(), tree.last):
@@ -101,6 +101,6 @@ def test_absent_modality_is_never_read(tree, batch, training):
 
 
 def test_modalities_are_dropped_in_training_only(batch):
-    tree = ScoreTree(WIDTHS, 7, drop_probability=0.5)
+    tree = ScoreTree(WIDTHS, None, 0.5, 0.0)
     assert not torch.equal(tree.train()(*batch, ALL), tree(*batch, ALL))
     assert torch.equal(tree.eval()(*batch, ALL), tree(*batch, ALL))

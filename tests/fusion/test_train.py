@@ -12,11 +12,11 @@ from emotion_pipeline.data.scores import REFIT, ScoreTable, read_scores, rows_of
 from emotion_pipeline.emotions import EMOTIONS
 from emotion_pipeline.errors import UserError
 from emotion_pipeline.fusion.fit import FITTERS
-from emotion_pipeline.fusion.inputs import read_inputs
-from emotion_pipeline.fusion.moddrop import cross_modality_penalty
 from emotion_pipeline.fusion.model import FUSERS, fused_scores
+from emotion_pipeline.fusion.networks import cross_modality_penalty
 from emotion_pipeline.fusion.scores import RULES
 from emotion_pipeline.fusion.train import fuse as train_fusion
+from emotion_pipeline.fusion.train import read_inputs
 from emotion_pipeline.metrics import predicted_labels
 from emotion_pipeline.params import FusionParams, Params, RuleParams
 from emotion_pipeline.training.loop import chosen_on_val

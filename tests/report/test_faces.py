@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from emotion_pipeline.data.failures import write_failures
-from emotion_pipeline.data.manifest import Clip
+from emotion_pipeline.data.manifest import Clip, write_failures
 from emotion_pipeline.errors import ClipError
 from emotion_pipeline.faces.gallery import COLUMNS, Row, face_rows, face_summary
 from emotion_pipeline.report.evaluate import evaluate

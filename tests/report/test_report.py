@@ -12,6 +12,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 
 from emotion_pipeline.data.scores import write_scores
@@ -211,9 +212,9 @@ def test_scores_of_the_unlabelled_test_clips_are_written(reports: Path):
 def test_runs_with_other_test_subjects_are_pooled_each_as_its_own_models_see_it():
     """Two seeds, three clips: right 2, 1 of 2 in the first run, 1, 0 of 1 in the second."""
 
-    def rows(*answers: tuple[str, str, str]) -> list[dict[str, str]]:
-        names = ("clip_id", "actual", "predicted")
-        return [dict(zip(names, row, strict=True)) | {"run": str(k % 2)} for k, row in enumerate(answers)]
+    def rows(*answers: tuple[str, str, str]) -> pd.DataFrame:
+        frame = pd.DataFrame(answers, columns=["clip_id", "actual", "predicted"])
+        return frame.assign(run=[str(k % 2) for k in range(len(answers))])
 
     first = rows(("b", "sad", "sad"), ("b", "sad", "sad"), ("c", "happy", "happy"), ("c", "happy", "none"))
     second = rows(("d", "sad", "sad"), ("d", "sad", "fear"))

@@ -8,9 +8,8 @@ from threading import Thread
 
 import pytest
 
-from emotion_pipeline.audit.stages import read_lock
 from emotion_pipeline.run.disk import locked
-from emotion_pipeline.run.dvclock import AT_WORK, BROKEN, COPY, LOCK, keep_lock, mend_lock
+from emotion_pipeline.run.dvclock import AT_WORK, BROKEN, COPY, LOCK, keep_lock, mend_lock, read_lock
 from emotion_pipeline.run.stage import run_stage
 from tests.conftest import REPOSITORY
 
@@ -142,7 +141,7 @@ def test_a_stage_keeps_the_lock_that_it_starts_with(monkeypatch):
     for name in ("begin", "done", "require_room"):
         monkeypatch.setattr(f"emotion_pipeline.run.stage.{name}", lambda *_: None)
     Path("params.yaml").write_text((REPOSITORY / "params.yaml").read_text())
-    run_stage(lambda *_: LOCK.write_text(WHOLE[:50]), "data/made", section=lambda params: params)
+    run_stage(lambda *_: LOCK.write_text(WHOLE[:50]), "data/made")
     assert COPY.read_text() == WHOLE
     assert "detect" in read_lock()
 

@@ -14,14 +14,12 @@ import pytest
 from pydantic import Field
 
 from emotion_pipeline.data.artifact import Artifact, read_array
-from emotion_pipeline.data.failures import read_failures, write_failures
-from emotion_pipeline.data.manifest import Clip, write_manifest
+from emotion_pipeline.data.manifest import Clip, read_failures, write_failures, write_manifest
 from emotion_pipeline.errors import ClipError, UserError
 from emotion_pipeline.params import Section
-from emotion_pipeline.run import clipwork
-from emotion_pipeline.run.clipwork import ClipWork
+from emotion_pipeline.run import perclip
 from emotion_pipeline.run.keys import keys_file_of, read_noted
-from emotion_pipeline.run.perclip import run_per_clip
+from emotion_pipeline.run.perclip import ClipWork, run_per_clip
 from emotion_pipeline.run.store import result_path
 from tests.conftest import REPOSITORY
 
@@ -107,7 +105,7 @@ def test_a_changed_parameter_computes_all_and_changing_it_back_none(place):
 
 def test_changed_code_computes_all(place, monkeypatch):
     place()
-    monkeypatch.setattr(clipwork, "code_fingerprint", lambda module: "edited")
+    monkeypatch.setattr(perclip, "code_fingerprint", lambda module: "edited")
     assert place()[0] == NAMES
 
 
@@ -247,10 +245,9 @@ import sys, time
 from functools import partial
 from pathlib import Path
 from tests.run.test_perclip import Factor, slow
-from emotion_pipeline.run.clipwork import ClipWork
 from emotion_pipeline.params import load_params
 from emotion_pipeline.run.keys import keys_file_of, read_noted
-from emotion_pipeline.run.perclip import run_per_clip
+from emotion_pipeline.run.perclip import ClipWork, run_per_clip
 root = Path(sys.argv[1])
 if __name__ == "__main__":
     runtime = load_params(Path(sys.argv[2])).runtime.model_copy(update={"workers": 1})

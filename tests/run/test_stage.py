@@ -22,7 +22,7 @@ def stage(tmp_path, monkeypatch, capsys):
 
     def run(main) -> str:
         try:
-            run_stage(main, "data/raw", "data/made", section=lambda params: params.track)
+            run_stage(main, "data/raw", "data/made")
         except SystemExit as end:
             return str(end.code)
         return ""

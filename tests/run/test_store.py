@@ -3,6 +3,7 @@
 import fcntl
 import hashlib
 import json
+import subprocess
 import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -167,7 +168,12 @@ def _md5(cached: Path) -> str:
 def recorded(tmp_path, monkeypatch):
     monkeypatch.setenv("DVC_STAGE", "net")
     own = Recorded(tmp_path)
-    monkeypatch.setattr(store, "_dvc", lambda *words: own.fetched.append(words))
+
+    def run(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        own.fetched.append(command[3:])
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(store.subprocess, "run", run)
     return own
 
 
@@ -197,14 +203,15 @@ def test_only_the_output_that_holds_the_result_is_fetched(train, recorded, monke
     cached.unlink()
     recorded.keys(net="k1", other="k2")
 
-    def fetch(*words: str) -> None:
-        recorded.fetched.append(words)
+    def fetch(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        recorded.fetched.append(command[3:])
         cached.write_bytes(b"a colleague's")
+        return subprocess.CompletedProcess(command, 0)
 
-    monkeypatch.setattr(store, "_dvc", fetch)
+    monkeypatch.setattr(store.subprocess, "run", fetch)
     assert train("k1", OUT) == 0
     assert MODEL.read_bytes() == b"a colleague's"
-    assert recorded.fetched == [("fetch", "--quiet", "data/models/net.safetensors")]
+    assert recorded.fetched == [["fetch", "--quiet", "data/models/net.safetensors"]]
 
 
 def test_nothing_is_fetched_for_a_key_that_nobody_had(train, recorded):
@@ -217,7 +224,7 @@ def test_nothing_is_fetched_for_a_key_that_nobody_had(train, recorded):
 def test_the_keys_are_fetched_where_dvcs_cache_lacks_them(train, recorded):
     recorded.keys(net="k1").unlink()
     assert train("k1", OUT) == 1
-    assert recorded.fetched == [("fetch", "--quiet", "data/keys/net.json")]
+    assert recorded.fetched == [["fetch", "--quiet", "data/keys/net.json"]]
 
 
 @pytest.mark.parametrize("harm", [None, b"a colleague'", b"A colleague's"], ids=["gone", "cut", "changed"])

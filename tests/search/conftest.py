@@ -7,8 +7,8 @@ import pytest
 
 from emotion_pipeline.data.manifest import write_manifest
 from emotion_pipeline.params import Params
-from emotion_pipeline.params.search import SearchParams
-from emotion_pipeline.search.trial import Search
+from emotion_pipeline.params.file import SearchParams
+from emotion_pipeline.search.grid import Search
 from tests.temporal.conftest import clips, features  # noqa: F401  # fixtures
 
 TARGET = "train_temporal.audio_mlp"

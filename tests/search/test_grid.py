@@ -1,15 +1,18 @@
+from dataclasses import replace
+
 import pytest
 
 from emotion_pipeline.errors import UserError
 from emotion_pipeline.params import load_params
-from emotion_pipeline.params.search import load_search
-from emotion_pipeline.search.grid import grid_of, order_of, section_of, with_values
+from emotion_pipeline.params.file import load_search
+from emotion_pipeline.search.grid import Search, with_values
 from tests.conftest import REPOSITORY
-from tests.search.conftest import GRID, TARGET, ranges
+from tests.search.conftest import other
 
 
 def test_the_order_has_every_point_once_and_depends_on_the_seed_alone(search):
-    first, same, another = (order_of(GRID, seed).tolist() for seed in (1, 1, 2))
+    made = (replace(search, ranges=search.ranges.model_copy(update={"seed": seed})) for seed in (1, 1, 2))
+    first, same, another = (own.order.tolist() for own in made)
     assert first == same != another
     points = {tuple(sorted(search.point(place).items())) for place in range(6)}
     assert len(points) == len(first) == 6
@@ -32,20 +35,22 @@ def test_the_order_has_every_point_once_and_depends_on_the_seed_alone(search):
         ({"dropout": (0.2, 0.2)}, r"audio_mlp\.dropout: \[0\.2, 0\.2\]; one or more different values"),
     ],
 )
-def test_a_wrong_grid_is_refused_before_any_trial(small, grid, message):
+def test_a_wrong_grid_is_refused_before_any_trial(search, grid, message):
     with pytest.raises(UserError, match=message):
-        grid_of(ranges(grid), TARGET, section_of(small, TARGET))
+        _ = other(search, grid).grid
 
 
 @pytest.mark.parametrize("target", ["train_temporal.nobody", "audio_mlp", "extract_vgg.relu", ""])
-def test_an_unknown_model_is_refused_with_a_list_of_the_known_ones(small, target):
+def test_an_unknown_model_is_refused_with_a_list_of_the_known_ones(search, target):
     with pytest.raises(UserError, match=r"no such model or fusion; there are .*train_temporal\.audio_mlp, .*fusion\.m"):
-        section_of(small, target)
+        _ = replace(search, target=target).grid
 
 
-def test_too_many_points():
-    with pytest.raises(UserError, match="100,000,000 points, more than 10,000,000"):
-        order_of({str(k): tuple(range(10)) for k in range(8)}, 1)
+def test_too_many_points(search):
+    keys = ("descriptor", "epochs", "patience", "batch_clips", "learning_rate", "weight_decay")
+    many = other(search, dict.fromkeys(keys, tuple(range(2, 22))))
+    with pytest.raises(UserError, match="64,000,000 points, more than 10,000,000"):
+        _ = many.order
 
 
 @pytest.mark.parametrize(
@@ -62,10 +67,9 @@ def test_every_model_and_fusion_has_a_grid_that_fits_it(file, values):
     targets = {f"train_temporal.{name}" for name in params.train_temporal}
     targets |= {f"fusion.{name}" for name in found.fusion}
     for target in targets:
-        section = section_of(params, target)
-        grid = grid_of(found, target, section)
-        changed = with_values(section, {key: values[-1] for key, values in grid.items()})
-        assert type(changed) is type(section)
+        own = Search(target, params, found, REPOSITORY / "data")
+        changed = with_values(own.section, {key: values[-1] for key, values in own.grid.items()})
+        assert type(changed) is type(own.section)
 
 
 def test_a_wrong_key_of_the_file_is_named_in_full(tmp_path):

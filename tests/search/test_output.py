@@ -13,10 +13,9 @@ from emotion_pipeline.errors import UserError
 from emotion_pipeline.params import load_params
 from emotion_pipeline.search.complementary import choose_complementary, dissimilarity, write_complementary
 from emotion_pipeline.search.output import ranked, write_params, write_search
-from emotion_pipeline.search.study import open_study
-from emotion_pipeline.search.trial import trial_folder
+from emotion_pipeline.search.study import open_study, trial_folder
 from tests.conftest import REPOSITORY
-from tests.search.conftest import TARGET, other
+from tests.search.conftest import other
 
 PARAMS = REPOSITORY / "params.yaml"
 
@@ -33,7 +32,7 @@ def test_best_yaml_is_params_yaml_but_for_the_best_values(search, tmp_path):
     trials = trials_of(search, (0.5, 0.7, 0.7), (1.0, 1.2, 1.1))
     best = write_search(tmp_path, search, trials, PARAMS)
     assert best == ranked(trials)[0] == trials[2]
-    values = search.values(best)
+    values = search.point(best.user_attrs["point"])
     before, after = (file.read_text().splitlines() for file in (PARAMS, tmp_path / "best.yaml"))
     assert len(before) == len(after)
     changed = {a for a, b in zip(before, after, strict=True) if a != b}
@@ -48,11 +47,11 @@ def test_best_yaml_is_params_yaml_but_for_the_best_values(search, tmp_path):
 def test_lists_are_values_of_a_grid_too(search, tmp_path):
     svm = other(search, {"c": ((0.001,), (0.01, 1.0))}, "train_temporal.audio_svm")
     trials = trials_of(svm, (0.5, 0.7), (1.0, 1.0))
-    assert sorted(svm.values(trial)["c"] for trial in trials) == [(0.001,), (0.01, 1.0)]
+    assert sorted(svm.point(place)["c"] for place in (0, 1)) == [(0.001,), (0.01, 1.0)]
     best = write_search(tmp_path, svm, trials, PARAMS)
-    assert load_params(tmp_path / "best.yaml").train_temporal["audio_svm"].c == svm.values(best)["c"]
+    assert load_params(tmp_path / "best.yaml").train_temporal["audio_svm"].c == svm.point(best.user_attrs["point"])["c"]
     (line,) = [line for line in (tmp_path / "best.yaml").read_text().splitlines() if line.startswith("  audio_svm: ")]
-    assert line.endswith(f", c: {list(svm.values(best)['c'])}}}")
+    assert line.endswith(f", c: {list(svm.point(best.user_attrs['point'])['c'])}}}")
 
 
 def test_an_entry_that_takes_over_from_a_changed_one_keeps_its_values(tmp_path):
@@ -94,7 +93,7 @@ def test_dissimilarity_by_hand():
     assert dissimilarity([right, right, one]) == pytest.approx(2 / 3 * np.sqrt(6 / 7))
 
 
-def test_the_trial_is_chosen_that_errs_unlike_the_present_models(search, tmp_path):
+def test_the_trial_is_chosen_that_errs_unlike_the_present_models(search, tmp_path, caplog):
     """Of four trials, one answers always happy; the present model and the other trials are right."""
     with pytest.raises(UserError, match=r"no trial of train_temporal\.audio_mlp has ended well; run `search train_"):
         choose_complementary([search], [], among=4)
@@ -114,14 +113,14 @@ def test_the_trial_is_chosen_that_errs_unlike_the_present_models(search, tmp_pat
     for trial in trials_of(own, (0.9, 0.8, 0.7, 0.6), (1.0, 1.0, 1.0, 1.0)):
         study.add_trial(trial)
     file = tmp_path / "search" / "complementary.yaml"
-    chosen = write_complementary(file, [own], ["audio_mlp"], 4, PARAMS)
-    odd = chosen.trials[TARGET]
+    caplog.set_level("INFO")
+    (odd,) = write_complementary(file, [own], ["audio_mlp"], 4, PARAMS)
     assert odd.user_attrs["point"] == 2
-    assert chosen.dissimilarity > chosen.best_alone == 0
+    assert "mean dissimilarity 0.926; of the best trials alone 0.000" in caplog.text
     written = load_params(file).train_temporal
-    assert written["audio_mlp_b"].dropout == own.values(odd)["dropout"]
+    assert written["audio_mlp_b"].dropout == own.point(2)["dropout"]
     assert written["audio_mlp"] == load_params(PARAMS).train_temporal["audio_mlp"]
-    near = choose_complementary([own], ["audio_mlp"], among=1)
-    assert near.trials[TARGET].user_attrs["point"] == 0
+    (near,) = choose_complementary([own], ["audio_mlp"], among=1)
+    assert near.user_attrs["point"] == 0
     with pytest.raises(UserError, match=r"--present: nobody is not among vgg_maximum, "):
         choose_complementary([own], ["nobody"], among=1)

@@ -23,8 +23,7 @@ from emotion_pipeline.errors import UserError
 from emotion_pipeline.run.disk import locked, store_folder
 from emotion_pipeline.run.store import prune
 from emotion_pipeline.search.output import write_search
-from emotion_pipeline.search.study import open_study, run_search
-from emotion_pipeline.search.trial import judged, trial_folder
+from emotion_pipeline.search.study import judged, open_study, run_search, trial_folder
 from tests.conftest import REPOSITORY
 from tests.search.conftest import GRID, TARGET, other
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from emotion_pipeline.params import ScoresParams
-from emotion_pipeline.temporal.pooling import POOLINGS
+from emotion_pipeline.temporal.model import POOLINGS
 
 SCORES = np.array([[0.5, 0.3, 0.2], [0.1, 0.5, 0.4], [0.1, 0.2, 0.7], [0.1, 0.5, 0.4]], np.float32)
 """Best: class 0, 1, 2, 1."""

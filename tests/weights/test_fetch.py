@@ -19,10 +19,10 @@ from emotion_pipeline.faces.landmarks import PREDICTORS
 from emotion_pipeline.features import published
 from emotion_pipeline.features.c3d import C3D
 from emotion_pipeline.features.published import require_layers
-from emotion_pipeline.weights.fetch import files_of, get, listing, published_file
+from emotion_pipeline.weights.fetch import files_of, get, listing
 from emotion_pipeline.weights.registry import FOLDER, PUBLISHED, place_of
 
-NAME = "blazeface.pth"
+NAME, CHOICE = "s3fd-619a316812.pth", "fa_sfd"
 PLACE = Path("data/weights/faces", NAME)
 BODY = b"\x80weights"
 SHA256 = hashlib.sha256(BODY).hexdigest()
@@ -109,7 +109,7 @@ def run(monkeypatch, *arguments):
 def test_an_absent_file_is_downloaded_once(publish, server, sha256, capsys, caplog):
     caplog.set_level("INFO")
     publish(sha256=sha256)
-    assert published_file(NAME) == published_file(NAME) == PLACE
+    assert files_of(CHOICE) == files_of(CHOICE) == [PLACE]
     assert PLACE.read_bytes() == BODY
     assert files_in(FOLDER) == [NAME]
     assert server.asked == 1
@@ -120,7 +120,7 @@ def test_an_absent_file_is_downloaded_once(publish, server, sha256, capsys, capl
 def test_the_cache_of_face_alignment_is_tried_before_the_network(publish, server, tmp_path):
     publish("gone")
     cached(tmp_path, BODY)
-    assert published_file(NAME).read_bytes() == BODY
+    assert files_of(CHOICE)[0].read_bytes() == BODY
     assert server.asked == 0
 
 
@@ -128,7 +128,7 @@ def test_a_wrong_file_in_that_cache_is_said_and_not_taken(publish, tmp_path, cap
     caplog.set_level("INFO")
     publish()
     cached(tmp_path, b"half of it")
-    assert published_file(NAME).read_bytes() == BODY
+    assert files_of(CHOICE)[0].read_bytes() == BODY
     assert f"checkpoints/{NAME}: expected a SHA-256 that begins with {SHA256}" in caplog.text
 
 
@@ -138,7 +138,7 @@ def test_a_wrong_file_stops_the_stage_and_is_left_alone(publish, server):
     found = hashlib.sha256(b"of mine").hexdigest()
     message = f"^{PLACE}: expected a SHA-256 that begins with {SHA256}, as published, found {found}; `.* get {NAME}` "
     with pytest.raises(UserError, match=message):
-        published_file(NAME)
+        files_of(CHOICE)
     assert PLACE.read_bytes() == b"of mine"
     assert server.asked == 0
 
@@ -150,7 +150,7 @@ def test_get_replaces_a_wrong_file(publish, caplog):
     get(NAME)
     assert PLACE.read_bytes() == BODY
     assert f"{PLACE}: expected a SHA-256 that begins with" in caplog.text
-    assert "`detect.detector: fa_blazeface` uses it" in caplog.text
+    assert "`detect.detector: fa_sfd` uses it" in caplog.text
 
 
 @pytest.mark.parametrize("stated", [True, False])
@@ -193,7 +193,7 @@ def test_a_failed_download_says_why_and_leaves_nothing(publish, server, path, sh
     server.body = body
     publish(path, sha256)
     with pytest.raises(UserError, match=r"^http://127\.0\.0\.1:\d+" + message):
-        published_file(NAME)
+        files_of(CHOICE)
     assert files_in(FOLDER) == []
 
 
@@ -233,26 +233,26 @@ def test_without_a_connection_the_file_can_be_put_there_by_hand(unanswered):
         rf"/file: no connection \(.*{unanswered}\); see whether this machine is online, or put the file at {PLACE} by"
     )
     with pytest.raises(UserError, match=message):
-        published_file(NAME)
+        files_of(CHOICE)
     assert files_in(FOLDER) == []
 
 
 def test_a_detector_gets_all_its_files_in_order(publish):
-    publish()
+    publish(name="blazeface.pth")
     publish(name="anchors.npy")
-    assert files_of("fa_blazeface") == [PLACE, PLACE.with_name("anchors.npy")]
+    assert files_of("fa_blazeface") == [PLACE.with_name("blazeface.pth"), PLACE.with_name("anchors.npy")]
 
 
 def test_a_missing_package_is_said_before_anything_is_downloaded(publish, server):
     publish(package="no_such_runtime")
-    message = "detect.detector: fa_blazeface needs the package no_such_runtime.*: pip install .*no_such_runtime"
+    message = "detect.detector: fa_sfd needs the package no_such_runtime.*: pip install .*no_such_runtime"
     with pytest.raises(UserError, match=message):
-        files_of("fa_blazeface")
+        files_of(CHOICE)
     assert server.asked == 0
 
 
 def test_every_choice_but_those_whose_files_are_in_packages_has_a_published_file(monkeypatch):
-    monkeypatch.setattr("emotion_pipeline.weights.fetch.published_file", PLACE.with_name)
+    monkeypatch.setattr("emotion_pipeline.weights.fetch._fetch", lambda name: None)
     for file, record in PUBLISHED.items():
         monkeypatch.setitem(PUBLISHED, file, replace(record, package=""))
     for name in (*DETECTORS, *PREDICTORS):

@@ -1,4 +1,4 @@
-"""The fully connected fusion network with modality drop (figure 5)."""
+"""The two fusion networks: fully connected with modality drop (figure 5), and the score tree (figure 6)."""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from emotion_pipeline.emotions import EMOTIONS
 
 Descriptors = Mapping[str, Float[Tensor, "b _"]]
 Scores = Mapping[str, Float[Tensor, "b k"]]
@@ -20,8 +22,6 @@ def cross_modality_penalty(
     Section 2.6, without gamma; W_kl are the weights from modality l (`inputs[l]` columns) to the hidden units of
     modality k (`outputs[k]` rows). The gradient at a block of zeros is zero.
     """
-    if weight.shape != (sum(outputs), sum(inputs)):
-        raise ValueError(f"weight has shape {tuple(weight.shape)}, the blocks sum to {sum(outputs)}, {sum(inputs)}")
     blocks = [row.split(list(inputs), dim=1) for row in weight.split(list(outputs), dim=0)]
     norms = [torch.linalg.vector_norm(b) for k, row in enumerate(blocks) for i, b in enumerate(row) if i != k]
     return torch.stack(norms).sum() if norms else weight.new_zeros(())
@@ -49,21 +49,13 @@ class ModDropFusion(nn.Module):
     dropped modality adds nothing to h. Deviation: in training, a clip never loses all its modalities.
     """
 
-    def __init__(
-        self,
-        widths: Mapping[str, int],
-        hidden: int,
-        classes: int = 7,
-        drop_probability: float = 0.0,
-        dropout: float = 0.0,
-        blocked: bool = False,
-    ):
+    def __init__(self, widths: Mapping[str, int], hidden: int, drop_probability: float, dropout: float, blocked: bool):
         super().__init__()
         self.inputs, self.outputs = dict(widths), [hidden] * len(widths)
         self.drop_probability = drop_probability
         self.dropout = nn.Dropout(dropout)
         self.first = nn.Linear(sum(widths.values()), sum(self.outputs))
-        self.head = nn.Linear(sum(self.outputs), classes)
+        self.head = nn.Linear(sum(self.outputs), len(EMOTIONS))
         diagonal = torch.block_diag(*(torch.ones(hidden, width) for width in widths.values()))
         self.diagonal = nn.Buffer(diagonal, persistent=False)
         self.blocked = blocked  # the weights off the diagonal get no gradient, and so stay as they are
@@ -82,3 +74,46 @@ class ModDropFusion(nn.Module):
     def penalty(self) -> Float[Tensor, ""]:
         """Return the penalty of the first layer, without gamma."""
         return cross_modality_penalty(self.first.weight, self.outputs, list(self.inputs.values()))
+
+
+class ScoreTree(nn.Module):
+    """For n modalities and k classes, 2 n + 1 classifiers on three levels.
+
+    Vielzeuf et al. 2017, section 2.6: (1) a classifier on each modality's features gives k outputs; (2) these, joined
+    with the scores of the other modalities (n k values; 21 for three), go through a second classifier per modality;
+    (3) its outputs, joined (n k values), go through the last classifier.
+
+    The outputs of levels 1 and 2 are softmax scores (the paper does not say; without a nonlinearity the tree would be
+    one linear map). An absent or dropped modality is zeros on each level: its descriptor and scores are never read.
+    A classifier is one fully connected layer; with `hidden`, one of so many units before it.
+    `widths`: descriptor size by modality, in the order of the columns of `present`.
+    """
+
+    def __init__(self, widths: Mapping[str, int], hidden: int | None, drop_probability: float, dropout: float):
+        super().__init__()
+        self.names, self.drop_probability = tuple(widths), drop_probability
+        self.dropout = nn.Dropout(dropout)
+        classes = len(EMOTIONS)
+        joined = len(widths) * classes
+
+        def classifier(inputs: int) -> nn.Module:
+            if hidden is None:
+                return nn.Linear(inputs, classes)
+            return nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden, classes))
+
+        self.features = nn.ModuleDict({name: classifier(width) for name, width in widths.items()})
+        self.joined = nn.ModuleDict({name: classifier(joined) for name in widths})
+        self.last = classifier(joined)
+
+    def forward(self, descriptors: Descriptors, scores: Scores, present: Present) -> Float[Tensor, "b k"]:
+        """Return the class scores before the softmax."""
+        keep = drop_modalities(present, self.drop_probability) if self.training else present
+        there = {name: keep[:, i] for i, name in enumerate(self.names)}
+        given = {name: masked(scores[name], there[name]) for name in self.names}
+        branches = []
+        for name in self.names:
+            values = self.dropout(masked(descriptors[name], there[name]))
+            own = masked(self.features[name](values).softmax(dim=1), there[name])
+            parts = [own if other == name else given[other] for other in self.names]
+            branches.append(masked(self.joined[name](torch.cat(parts, dim=1)).softmax(dim=1), there[name]))
+        return self.last(torch.cat(branches, dim=1))
