@@ -1,6 +1,5 @@
 """The manifest: one row per clip; and by stage the clips that it could not use, `data/<stage>/failures.csv`."""
 
-import csv
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -8,7 +7,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from emotion_pipeline.data.tables import read_table, write_rows
+from emotion_pipeline.data.tables import read_table, write_rows, write_table
 from emotion_pipeline.emotions import EMOTIONS
 from emotion_pipeline.errors import ClipError, UserError
 
@@ -42,11 +41,8 @@ class Clip:
 
 def write_manifest(path: Path, clips: Iterable[Clip]) -> None:
     """Write the clips to a csv file, sorted by clip id."""
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [f.name for f in fields(Clip)], lineterminator="\n")
-        writer.writeheader()
-        for clip in sorted(clips, key=lambda c: c.clip_id):
-            writer.writerow({**asdict(clip), "has_audio": int(clip.has_audio)})
+    rows = [asdict(clip) | {"has_audio": int(clip.has_audio)} for clip in sorted(clips, key=lambda c: c.clip_id)]
+    write_table(path, rows, [f.name for f in fields(Clip)], exact=True)
 
 
 def read_manifest(path: Path) -> list[Clip]:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from emotion_pipeline.data.manifest import Clip, class_table, require_few_failures, write_failures, write_manifest
 from emotion_pipeline.data.media import probe
+from emotion_pipeline.data.tables import write_table
 from emotion_pipeline.datasets.layouts import LAYOUTS
 from emotion_pipeline.errors import UserError
 from emotion_pipeline.params import IngestParams, RuntimeParams
@@ -38,9 +39,9 @@ def ingest(root: Path, out: Path, params: IngestParams, runtime: RuntimeParams) 
     out.mkdir(parents=True, exist_ok=True)
     write_manifest(out / "clips.csv", clips)
     write_failures(out, failures)
-    classes = pd.DataFrame(class_table(clips)).set_index("class")
-    classes.to_csv(out / "classes.csv", lineterminator="\n")
-    log.info("%s", classes.to_string())
+    classes = class_table(clips)
+    write_table(out / "classes.csv", classes)
+    log.info("%s", pd.DataFrame(classes).set_index("class").to_string())
     require_few_failures("ingest", out, len(clips), failures, runtime.max_failed)
     log.info("ingest: %d clips: %d readable, %d failed", len(clips), len(clips) - len(failures), len(failures))
 

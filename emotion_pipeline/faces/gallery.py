@@ -1,6 +1,5 @@
 """What the report shows of the faces, written into a few small files, so that the report reads no video or crop."""
 
-import csv
 import json
 import shutil
 from collections import Counter
@@ -14,6 +13,7 @@ import numpy as np
 
 from emotion_pipeline.data.artifact import read_array, read_attributes
 from emotion_pipeline.data.manifest import SPLITS, Clip, read_failures
+from emotion_pipeline.data.tables import write_table
 from emotion_pipeline.emotions import EMOTIONS
 from emotion_pipeline.faces.crops import evenly_spaced, read_faces
 from emotion_pipeline.params import GalleryParams
@@ -81,10 +81,7 @@ def write_gallery(
     for folder in (out, reports / "faces"):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-    with open(reports / "faces.csv", "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    write_table(reports / "faces.csv", rows, COLUMNS, exact=True)
     worst = rows[: params.worst_clips]
     for row in rows:
         name, path = f"{row['clip_id']}.jpg", quality / f"{row['clip_id']}.h5"
