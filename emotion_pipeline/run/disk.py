@@ -5,9 +5,10 @@ import fcntl
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from emotion_pipeline.errors import UserError
 
@@ -28,10 +29,22 @@ def store_folder() -> Path:
 
 def dvc_cache() -> Path:
     """Return the folder that DVC copies outputs to, from DVC's configuration."""
+    return Path(_dvc_config()["cache"].get("dir", _dvc_folder() / "cache"))
+
+
+def has_remote() -> bool:
+    """Return whether DVC has a default remote; where it has none, a `dvc fetch` takes two seconds for nothing."""
+    return "remote" in _dvc_config()["core"]
+
+
+def _dvc_folder() -> Path:
+    return Path(os.environ.get("DVC_ROOT") or ".").resolve() / ".dvc"
+
+
+def _dvc_config() -> Mapping[str, Any]:
     from dvc.config import Config  # this import takes a quarter of a second
 
-    root = Path(os.environ.get("DVC_ROOT") or ".").resolve() / ".dvc"
-    return Path(Config(str(root))["cache"].get("dir", root / "cache"))
+    return Config(str(_dvc_folder()))
 
 
 def require_room(out: Path, written: int = 0) -> None:

@@ -20,7 +20,7 @@ import yaml
 
 from emotion_pipeline.data.artifact import atomic
 from emotion_pipeline.errors import UserError
-from emotion_pipeline.run.disk import STORE_LOCK, STORE_VARIABLE, dvc_cache, locked, store_folder
+from emotion_pipeline.run.disk import STORE_LOCK, STORE_VARIABLE, dvc_cache, has_remote, locked, store_folder
 from emotion_pipeline.run.fingerprint import file_sha256
 from emotion_pipeline.run.keys import DATA, keys_file_of, read_noted
 
@@ -153,12 +153,12 @@ def _cached_json(cache: Path, md5: str) -> Any:
 
 
 def _fetch_missing(cache: Path, target: str, objects: Iterable[str]) -> None:
-    """Fetch an output from the remote where DVC's cache lacks one of these MD5s of it."""
-    if all(cached_object(cache, md5).is_file() for md5 in objects):
+    """Fetch an output from the remote, where there is one, if DVC's cache lacks one of these MD5s of it."""
+    if not has_remote() or all(cached_object(cache, md5).is_file() for md5 in objects):
         return
     fetch = [sys.executable, "-m", "dvc", "fetch", "--quiet", target]
     run = subprocess.run(fetch, capture_output=True, text=True, check=False)
-    if run.returncode and "no remote" not in run.stderr.lower():  # without a remote there is nothing to fetch from
+    if run.returncode:
         log.warning("`dvc fetch --quiet %s` failed, nothing reused from it: %s", target, run.stderr.strip()[-300:])
 
 

@@ -135,6 +135,9 @@ class Recorded:
 
     def __init__(self, folder: Path):
         self.cache, self.outs, self.fetched = folder / ".dvc/cache/files/md5", [], []
+        self.config = folder / ".dvc/config"
+        self.cache.mkdir(parents=True)
+        self.config.write_text("[core]\n    remote = team\n")
 
     def add(self, path: str, content: bytes | dict[str, bytes]) -> Path:
         """Record an output, a file or a folder of files; return where DVC's cache has it, or the folder's list."""
@@ -225,6 +228,13 @@ def test_the_keys_are_fetched_where_dvcs_cache_lacks_them(train, recorded):
     recorded.keys(net="k1").unlink()
     assert train("k1", OUT) == 1
     assert recorded.fetched == [["fetch", "--quiet", "data/keys/net.json"]]
+
+
+def test_without_a_remote_nothing_is_fetched(train, recorded):
+    recorded.config.unlink()
+    recorded.keys(net="k1").unlink()
+    assert train("k1", OUT) == 1
+    assert recorded.fetched == []
 
 
 @pytest.mark.parametrize("harm", [None, b"a colleague'", b"A colleague's"], ids=["gone", "cut", "changed"])
