@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -88,6 +88,39 @@ def write_video(path: Path, pictures: np.ndarray, sound: np.ndarray | None = Non
             frame.sample_rate = 16000
             container.mux(audio.encode(frame))
             container.mux(audio.encode(None))
+    return path
+
+
+def write_clip(
+    path: Path,
+    video_codec: str,
+    audio_codec: str,
+    shown: Iterable[int],
+    options: dict[str, str] | None = None,
+    tag: str | None = None,
+) -> Path:
+    """Noise of 96 x 64 at the given 1/25 s, with a tone beside it from 0 to the last; `tag`: the name of the codec."""
+    shown, rng = list(shown), np.random.default_rng(0)
+    rate = 44100 if audio_codec in {"libmp3lame", "mp2"} else 48000
+    with av.open(str(path), "w", options=options or {}) as container:
+        video = container.add_stream(video_codec, rate=25)
+        video.width, video.height, video.pix_fmt = 96, 64, "yuv420p"
+        video.codec_context.time_base = Fraction(1, 25)
+        if tag:
+            video.codec_context.codec_tag = tag
+        audio = container.add_stream(audio_codec, rate=rate, layout="mono")
+        for k in range(shown[-1] + 1):
+            if k in shown:
+                noise = rng.integers(0, 255, (8, 12, 3), np.uint8).repeat(8, 0).repeat(8, 1)
+                picture = av.VideoFrame.from_ndarray(noise, format="rgb24")
+                picture.pts, picture.time_base = k, Fraction(1, 25)
+                container.mux(video.encode(picture))
+            tone = (9000 * np.sin(np.arange(rate // 25) / 9)).astype(np.int16)
+            piece = av.AudioFrame.from_ndarray(tone[None], format="s16", layout="mono")
+            piece.sample_rate, piece.pts, piece.time_base = rate, k * (rate // 25), Fraction(1, rate)
+            container.mux(audio.encode(piece))
+        container.mux(video.encode(None))
+        container.mux(audio.encode(None))
     return path
 
 

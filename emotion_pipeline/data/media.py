@@ -11,6 +11,7 @@ import numpy as np
 from av.container import InputContainer
 from av.stream import Disposition
 from jaxtyping import Float, UInt8
+from pymediainfo import MediaInfo
 
 from emotion_pipeline.errors import ClipError
 
@@ -23,9 +24,9 @@ LIMITS = {"max_pixels": str(WIDEST * HIGHEST)}
 SOUND_RATES = (1_000, 768_000)  # lowest and highest sample rate in Hz
 LONGEST_SOUND = 2**26  # samples after resampling: 70 minutes at 16 kHz, 256 MiB of float32
 
-# A file is cut off if its last packet ends this many seconds, or this part, before the duration in its header.
-ENDS_EARLY_SECONDS, ENDS_EARLY_PART = 0.5, 0.25
-SHORTEST_PART = 0.1  # seconds that a whole file may lack: some containers do not store the length of the last frame
+LACKING = 0.1  # seconds that a whole file may lack: some containers do not store the length of the last frame
+NOT_CHECKED = {None, "Nut", "IVF", "YUV4MPEG2"}
+"""MediaInfo's names of the containers in which it does not notice a cut (None: it does not know the file)."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,11 @@ def _demux(container: InputContainer) -> Iterator[av.Packet]:
 
 
 def _packets(container: InputContainer, video: av.VideoStream, path: Path) -> Iterator[av.Packet]:
-    """Yield every packet, then raise ClipError (`truncated`) if the header announces more frames or seconds."""
+    """Yield every packet, then raise ClipError (`truncated`) if there is no frame, or the file is cut off.
+
+    It is cut off if its data end in the middle. That the header announces more frames or seconds proves nothing: an AVI
+    file counts empty chunks, which stand for the last frame once more.
+    """
     frames, end = 0, 0.0
     for packet in _demux(container):
         if packet.size and packet.stream is video:
@@ -95,19 +100,34 @@ def _packets(container: InputContainer, video: av.VideoStream, path: Path) -> It
         if packet.size and packet.pts is not None and packet.time_base:
             end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
         yield packet
-    if frames < video.frames or frames == 0:
-        raise ClipError("truncated", f"{path.name}: {frames} of {video.frames} pictures are in the file")
+    found = f"{frames} of {video.frames} pictures are in the file" if frames < video.frames or frames == 0 else ""
     length = (container.duration or 0) / av.time_base
     early = min(container.start_time or 0, 0) / av.time_base  # Matroska counts from 0, even if a packet is earlier
     announced = length + early
-    if announced - end > min(ENDS_EARLY_SECONDS, max(SHORTEST_PART, length * ENDS_EARLY_PART)):
-        raise ClipError("truncated", f"{path.name}: ends after {end:.2f} of {announced:.2f} seconds")
+    if announced - end > LACKING:
+        found = found or f"ends after {end:.2f} of {announced:.2f} seconds"
+    silent = not (video.frames or container.duration)  # the header announces nothing
+    if frames == 0 or _ends_in_the_middle(path, bool(found), silent):
+        raise ClipError("truncated", f"{path.name}: {found or 'its data end in the middle'}")
+
+
+def _ends_in_the_middle(path: Path, lacks: bool, silent: bool) -> bool:
+    """Return whether the file is shorter than what its container lists, as MediaInfo sees it.
+
+    Of some kinds MediaInfo says only that something is wrong: they are cut if the header says that the file `lacks`
+    something, or is `silent`. Of others it says nothing: there the header is believed.
+    """
+    with path.open("rb") as file:  # not by its name, which could be taken for an address
+        tracks = MediaInfo.parse(file, full=True).general_tracks
+    seen = tracks[0].to_data() if tracks else {}
+    wrong, unknown = "conformance_errors" in seen, seen.get("format") in NOT_CHECKED
+    return "istruncated" in seen or (wrong and (lacks or silent)) or (unknown and lacks)
 
 
 def probe(path: Path) -> Media:
     """Return the numbers of a video. Read every packet and decode nothing.
 
-    Raises ClipError: `empty` (0 bytes), `unreadable` (no video), `truncated` (fewer frames or seconds than announced).
+    Raises ClipError: `empty` (0 bytes), `unreadable` (no video), `truncated` (cut off, or no frame is in it).
     """
     with _open(path) as container:
         video = _video(container, path)

@@ -11,7 +11,7 @@ import pytest
 from emotion_pipeline.data import media
 from emotion_pipeline.data.media import frames, probe, sound, timed_frames
 from emotion_pipeline.errors import ClipError
-from tests.conftest import SHARED, write_late
+from tests.conftest import SHARED, write_clip, write_late
 
 TONE = 0.5 * np.sin(2 * np.pi * 440 * np.arange(8000) / 16000)
 
@@ -94,6 +94,62 @@ def test_a_video_cut_short_is_noticed(tmp_path, make_video, suffix, part):
         assert error.value.reason in {"truncated", "unreadable"}
 
 
+KINDS = {
+    "mp3.avi": ("mpeg4", "libmp3lame", {}),
+    "pcm.avi": ("mpeg4", "pcm_s16le", {}),
+    "late_index.mp4": ("libx264", "aac", {}),
+    "early_index.mp4": ("libx264", "aac", {"movflags": "faststart"}),
+    "fragments.mp4": ("libx264", "aac", {"movflags": "frag_keyframe+empty_moov"}),
+    "a.mov": ("libx264", "aac", {}),
+    "a.mkv": ("libx264", "aac", {}),
+    "a.webm": ("libvpx-vp9", "libopus", {}),
+    "mp3.flv": ("flv", "libmp3lame", {}),
+    "aac.flv": ("libx264", "aac", {}),
+    "a.wmv": ("wmv2", "mp2", {}),
+}
+"""Name of a file -> codecs of pictures and sound, options of the container."""
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_of_every_container_a_whole_file_is_used_and_a_cut_one_is_not(tmp_path, name):
+    video, audio, options = KINDS[name]
+    whole = write_clip(tmp_path / name, video, audio, range(60), options)
+    assert probe(whole).frames == sum(1 for _ in frames(whole)) == 60
+    content, rng = whole.read_bytes(), np.random.default_rng(0)
+    cut = whole.with_name(f"cut.{name}")
+    for end in rng.integers(len(content) // 4, len(content) * 15 // 16, 10):
+        cut.write_bytes(content[:end])
+        with pytest.raises(ClipError) as error:
+            probe(cut)
+        assert error.value.reason in {"truncated", "unreadable"}, end
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"), [("a.nut", "mpeg4"), ("a.ivf", "libvpx-vp9"), ("a.y4m", "rawvideo"), ("a.h264", "libx264")]
+)
+def test_a_whole_file_of_a_container_that_tells_little_is_used(tmp_path, name, codec):
+    write_one(tmp_path / name, codec, (48, 64))
+    assert probe(tmp_path / name).frames == 10
+
+
+@pytest.mark.parametrize("audio", ["libmp3lame", "pcm_s16le"])
+def test_an_avi_file_with_dropped_pictures_is_whole(tmp_path, audio):
+    """Its header counts them: an empty chunk says that the last picture is shown once more."""
+    shown = [k for k in range(40) if k % 10 != 7]
+    video = write_clip(tmp_path / "a.avi", "mpeg4", audio, shown)
+    with av.open(str(video)) as container:
+        assert container.streams.video[0].frames > len(shown)
+    assert probe(video).frames == sum(1 for _ in frames(video)) == len(shown)
+
+
+def test_a_wrong_duration_in_an_flv_file_does_not_make_it_cut(tmp_path):
+    video = write_clip(tmp_path / "a.flv", "flv", "libmp3lame", range(25))
+    content, name = video.read_bytes(), b"duration\0"
+    at = content.index(name) + len(name)
+    video.write_bytes(content[:at] + struct.pack(">d", 63.2) + content[at + 8 :])
+    assert probe(video).frames == sum(1 for _ in frames(video)) == 25
+
+
 @pytest.mark.shared
 @pytest.mark.parametrize(
     ("name", "pictures"),
@@ -115,10 +171,14 @@ def test_half_of_a_file_that_announces_no_length_is_noticed_when_it_is_decoded(t
         container.mux(video.encode(None))
     whole = (tmp_path / "a.mpg").read_bytes()
     assert len(list(frames(tmp_path / "a.mpg"))) == 40
-    (tmp_path / "a.mpg").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ClipError, match=r"a\.mpg: its last picture is not whole") as error:
-        list(frames(tmp_path / "a.mpg"))
-    assert error.value.reason == "truncated"
+    said = set()
+    for end in np.linspace(0.3, 0.9, 20) * len(whole):
+        (tmp_path / "a.mpg").write_bytes(whole[: int(end)])
+        with pytest.raises(ClipError) as error:
+            list(frames(tmp_path / "a.mpg"))
+        assert error.value.reason == "truncated"
+        said.add(error.value.detail)
+    assert "a.mpg: its last picture is not whole; get the file again" in said
 
 
 def write_one(path: Path, codec: str, shape: tuple[int, int], pictures: int = 10, pixels: str = "yuv420p") -> bytes:

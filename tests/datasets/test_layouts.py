@@ -5,6 +5,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from emotion_pipeline.data.manifest import Clip, class_table, labels_of, read_failures, read_manifest
@@ -14,7 +15,7 @@ from emotion_pipeline.datasets.layouts import LAYOUTS
 from emotion_pipeline.emotions import EMOTIONS
 from emotion_pipeline.errors import UserError
 from emotion_pipeline.params import IngestParams, SubjectSplit
-from tests.conftest import SHARED
+from tests.conftest import SHARED, write_clip
 
 SUBJECTS = SubjectSplit(train=("01", "02"), val=("03",), test=("04",))
 
@@ -49,6 +50,31 @@ def test_afew_with_nested_folders_crops_and_an_unlabelled_test_part(tmp_path):
         ("000149120", "Val_AFEW/Val_AFEW/Surprise/000149120.avi", "val", "surprise"),
         ("000350024", "Test_vid_Distribute/000350024.avi", "test", ""),
     ]
+
+
+def test_of_avi_files_as_afew_has_them_the_whole_ones_are_used_and_the_cut_ones_refused(tmp_path, runtime):
+    """MPEG-4 and XviD beside mp3 and PCM, with dropped pictures, and with counts in the header that are too high."""
+    folder, rng, pictures = tmp_path / "raw/Train_AFEW/Happy", np.random.default_rng(0), {}
+    folder.mkdir(parents=True)
+    for k in range(70):
+        tag, sound = ("FMP4", "XVID")[k % 2], ("libmp3lame", "pcm_s16le")[k // 2 % 2]
+        shown = [0, *(n for n in range(1, 24) if k % 3 == 0 or rng.random() < 0.9), 24]
+        clip = write_clip(folder / f"{k:03}.avi", "mpeg4", sound, shown, tag=tag)
+        content = bytearray(clip.read_bytes())
+        if k % 5 == 0:
+            for name, offset in ((b"avih", 8 + 16), (b"strh", 8 + 32)):
+                at = content.index(name) + offset
+                content[at : at + 4] = (int.from_bytes(content[at : at + 4], "little") + 3).to_bytes(4, "little")
+        if k >= 60:
+            del content[int(len(content) * rng.uniform(0.3, 0.95)) :]
+        clip.write_bytes(content)
+        pictures[f"{k:03}"] = len(shown)
+    ingest(tmp_path / "raw", tmp_path / "out", settings("afew"), runtime)
+    failures = read_failures(tmp_path / "out")
+    assert sorted(failures) == [f"{k:03}" for k in range(60, 70)]
+    assert {error.reason for error in failures.values()} <= {"truncated", "unreadable"}
+    found = {clip.clip_id: clip.frames for clip in read_manifest(tmp_path / "out/clips.csv")}
+    assert all(found[name] == count for name, count in pictures.items() if name not in failures)
 
 
 def test_javanese_names_give_label_and_split_by_actor(tmp_path):
