@@ -194,7 +194,7 @@ def _damaged_remote(clone: Clone, folder: Path, tries: int, rng: random.Random) 
         clone.run("git", "clone", "-q", ".", str(colleague.folder))
         problem = f"{file.relative_to(folder)} {kind}: pulled without a word"
         try:
-            colleague.run("dvc", "pull", "-q")
+            colleague.run("dvc", "pull")  # with -q DVC leaves out why it failed
             colleague.run(sys.executable, "-m", "emotion_pipeline", "verify")
         except AssertionError as error:
             said = any(word in str(error) for word in ("corrupt", "damaged", "its bytes do not match", file.name))
