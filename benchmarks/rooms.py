@@ -28,8 +28,8 @@ ROOMS = (
 """Every room, in the order of imports: a room imports only from itself and from rooms before it."""
 
 PAPER = ("faces", "features", "temporal", "fusion")
-WIDTH, BOX, ROW, GAP, LANE = 1000, (140, 52), 92, 36, 36
-"""Pixels: picture, box, from row to row, between boxes, and for an arrow that passes a row."""
+BOX, ROW, GAP, LANE, EDGE = (140, 52), 92, 36, 36, 20
+"""Pixels: box, from row to row, between boxes, for an arrow that passes a row, and around everything."""
 
 Imports = dict[str, set[str]]
 
@@ -121,7 +121,7 @@ def columns(ways: list[list[str]], level: dict[str, int]) -> dict[str, float]:
     rows = [[name for name in row_of if row_of[name] == row] for row in range(max(row_of.values()) + 1)]
     links = [link for way in ways for link in pairwise(way)]
     near = {name: [b if a == name else a for a, b in links if name in (a, b)] for name in row_of}
-    x = {name: (i + 1) * WIDTH / (len(row) + 1) for row in rows for i, name in enumerate(row)}
+    x = {name: (i + 1) * BOX[0] for row in rows for i, name in enumerate(row)}
     found = []
     for turn in range(400):
         for row in rows if turn % 2 else reversed(rows):
@@ -130,7 +130,7 @@ def columns(ways: list[list[str]], level: dict[str, int]) -> dict[str, float]:
             x |= apart(row, wanted)
         found.append((crossings(links, row_of, x), sum(abs(x[a] - x[b]) for a, b in links), turn, dict(x)))
     best = min(found)[-1]
-    aside = (WIDTH - min(best.values()) - max(best.values())) / 2
+    aside = BOX[0] / 2 + EDGE - min(best.values())
     return {name: place + aside for name, place in best.items()}
 
 
@@ -158,7 +158,8 @@ def picture(graph: Imports, lines: dict[str, int]) -> str:
     y = {name: (rows - level[way[0]] + i - 0.5) * ROW for way in ways for i, name in enumerate(way)}
     parts = [arrow([(x[name], y[name]) for name in way]) for way in ways]
     parts += [box(room, x[room], y[room], lines[room], lines[room] / max(lines.values())) for room in ROOMS]
-    return HEAD.format(width=WIDTH, height=rows * ROW) + "\n".join(parts) + "\n</svg>\n"
+    width = round(max(x.values()) + BOX[0] / 2 + EDGE)
+    return HEAD.format(width=width, height=rows * ROW) + "\n".join(parts) + "\n</svg>\n"
 
 
 def arrow(points: list[tuple[float, float]]) -> str:
