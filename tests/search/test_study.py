@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -167,13 +168,19 @@ def test_ctrl_c_ends_with_a_message_and_loses_nothing(search, tmp_path):
     (tmp_path / "data").symlink_to(search.data)
     line = [sys.executable, "-m", "emotion_pipeline", "search", TARGET, "--workers", "2"]
     command = subprocess.Popen(
-        line, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(REPOSITORY)}, text=True, stdout=-1, process_group=0
-    )
+        line, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(REPOSITORY)}, text=True, stdout=-1, process_group=0,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # where the tests themselves ignore it
+    )  # fmt: skip
     while len({file.parents[1] for file in store_folder().glob("search/*/trials/*.store/checkpoints/*")}) < 2:
         assert command.poll() is None
         time.sleep(0.1)
     os.killpg(command.pid, signal.SIGINT)
-    assert command.communicate(timeout=30)[0].endswith("interrupted: what was finished is kept\n")
+    try:
+        said = command.communicate(timeout=30)[0]
+    except subprocess.TimeoutExpired:
+        os.killpg(command.pid, signal.SIGKILL)  # else it goes on beside all other tests
+        raise
+    assert said.endswith("interrupted: what was finished is kept\n")
     assert command.returncode == 130
     with pytest.raises(ProcessLookupError):
         wait_for_the_end_of(command.pid)
