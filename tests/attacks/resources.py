@@ -192,7 +192,8 @@ def _two_stages(outputs: Outputs, stage: str, clone: Clone) -> str:
     if stage == "network":
         clone.run("dvc", "repro", "clips")
     first = Run(clone, *stage_command(stage))
-    wait_for(lambda: list((clone.folder / ".cache").rglob("*.tmp")), LONGEST)
+    sign = {"clips": "results/*/*.sha256", "network": "checkpoints/*"}[stage]
+    wait_for(lambda: first.ended() or list((clone.folder / ".cache").glob(sign)), LONGEST)
     with _halted(first):
         problem = _refused(clone, *stage_command(stage), said="another run of this stage is at work here", log="second")
     first.process.wait()

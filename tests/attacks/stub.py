@@ -46,7 +46,7 @@ def network(made: Path, model: Path, out: Path, params: Params) -> None:
 
     def make(file: Path, checkpoint: Path) -> None:
         for _ in range(3):
-            time.sleep(0.3)
+            time.sleep(0.8)
             with atomic(checkpoint) as temporary:
                 temporary.write_bytes(data)
         file.write_bytes(data)

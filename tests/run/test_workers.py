@@ -209,10 +209,17 @@ def end_of(run: psutil.Popen) -> str:
     return said
 
 
-def kill_in_turn(folder: Path, kills: Sequence[tuple[float, signal.Signals]]) -> str:
-    """End a worker so many seconds after its start, then the one in its place, and so on; the other one works."""
+def kill_in_turn(folder: Path, kills: Sequence[tuple[float, signal.Signals]]) -> tuple[str, int]:
+    """End a worker so many seconds after its start, then the one in its place, and so on; the other one works.
+
+    Return what the stage said, and how many were ended: on a busy machine the stage can be done before.
+    """
     with stage(folder, 100) as run:
-        seen = {*waited_for(run, "spawn_main", 2)[1:]}
+        found, hits = [], 0
+        while run.poll() is None and len(found) < 2:
+            time.sleep(0.02)
+            found = workers_of(run)
+        seen = {*found[1:]}
         for moment, sign in kills:
             while run.poll() is None and not (new := {*workers_of(run)} - seen):
                 time.sleep(0.02)
@@ -220,8 +227,9 @@ def kill_in_turn(folder: Path, kills: Sequence[tuple[float, signal.Signals]]) ->
             for worker in new:
                 with suppress(psutil.NoSuchProcess):  # the stage has ended
                     worker.send_signal(sign)
+                    hits += 1
             seen |= new
-        return end_of(run)
+        return end_of(run), hits
 
 
 @pytest.mark.slow
@@ -230,7 +238,8 @@ def test_a_worker_killed_at_any_moment_of_its_start_costs_no_clip(tmp_path):
     runs = [kills[k::14] for k in range(14)]
     with ThreadPoolExecutor(AT_ONCE) as pool:
         ends = list(zip(pool.map(kill_in_turn, [tmp_path] * 14, runs), runs, strict=True))
-    assert [end for end in ends if end[0] != "True {}\n"] == []
+    assert [end for end in ends if end[0][0] != "True {}\n"] == []
+    assert sum(hits for (_, hits), _ in ends) >= len(kills) // 2
 
 
 @pytest.mark.slow
