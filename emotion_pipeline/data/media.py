@@ -107,21 +107,20 @@ def _packets(container: InputContainer, video: av.VideoStream, path: Path) -> It
     if announced - end > LACKING:
         found = found or f"ends after {end:.2f} of {announced:.2f} seconds"
     silent = not (video.frames or container.duration)  # the header announces nothing
-    if frames == 0 or _ends_in_the_middle(path, bool(found), silent):
+    if frames == 0 or ((found or silent) and _ends_in_the_middle(path, believed=bool(found))):
         raise ClipError("truncated", f"{path.name}: {found or 'its data end in the middle'}")
 
 
-def _ends_in_the_middle(path: Path, lacks: bool, silent: bool) -> bool:
-    """Return whether the header says that the file `lacks` something, or is `silent`, and MediaInfo finds it damaged.
+def _ends_in_the_middle(path: Path, believed: bool) -> bool:
+    """Return whether MediaInfo finds the file damaged; `believed` for a kind of file of which it says nothing.
 
-    Damage alone proves nothing: bytes behind the end of a whole file are such, too. Of some kinds of file MediaInfo
-    says nothing: there the header is believed.
+    To be asked where the header gives a reason: bytes behind the end of a whole file are damage, too.
     """
     with path.open("rb") as file:  # not by its name, which could be taken for an address
         tracks = MediaInfo.parse(file, full=True).general_tracks
     seen = tracks[0].to_data() if tracks else {}
     damaged = bool(seen.keys() & {"istruncated", "conformance_errors"})
-    return (damaged and (lacks or silent)) or (lacks and seen.get("format") in NOT_CHECKED)
+    return damaged or (believed and seen.get("format") in NOT_CHECKED)
 
 
 def probe(path: Path) -> Media:
