@@ -74,11 +74,11 @@ def _images(video: Path, alignment: Path, tracking: Path) -> Iterator[tuple[floa
         canvas = np.full((height + height % 2, width + width % 2, 3), GREY, np.uint8)  # H.264 wants even sides
         drawn = canvas[: image.shape[0], : image.shape[1]]
         drawn[:] = image
-        for i in np.flatnonzero(frame == number).tolist():
+        for i in range(*np.searchsorted(frame, (number, number + 1))):
             draw_box(drawn, boxes[i], int(track[i]), 3 if track[i] == chosen else 1)
             if track[i] != chosen:
                 draw_points(drawn, landmarks[i], colour_of(int(track[i])))
-        for row in np.flatnonzero(sequence == number).tolist():  # one, or none
+        for row in range(*np.searchsorted(sequence, (number, number + 1))):  # one, or none
             draw_points(drawn, smoothed[row], WHITE, 1.5)
             (canvas[:FACE_SIDE, image.shape[1] : width],) = read_faces(tracking, rows=slice(row, row + 1))
         write(canvas, f"{number}  {time:.3f} s", (4, height - 8))
