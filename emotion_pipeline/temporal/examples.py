@@ -65,7 +65,7 @@ def _dataset(features: Path, params: TemporalParams) -> str:
     if params.overlap not in there:
         raise UserError(
             f"overlap: {params.overlap} is not among the overlaps {list(there)} in {features};"
-            f" take one of those, or add it to {params.features.replace('/', '.')}.overlaps"
+            f" take one of those, or add it to {_section(params)}.overlaps"
         )
     return f"overlap_{params.overlap}/{name}"
 
@@ -74,7 +74,10 @@ def _flipped(features: Path, params: LstmParams) -> str:
     flipped = _dataset(features, params).removesuffix("features") + "flipped/features"
     if flipped not in datasets_of(features):
         raise UserError(
-            f"augment_flip: {features} has no features of mirrored faces;"
-            f" set {params.features.replace('/', '.')}.flipped to true"
+            f"augment_flip: {features} has no features of mirrored faces; set {_section(params)}.flipped to true"
         )
     return flipped
+
+
+def _section(params: TemporalParams) -> str:
+    return params.features.replace("/", ".")
